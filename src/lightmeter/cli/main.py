@@ -1,0 +1,127 @@
+"""The entry point: commands found by name and imported when asked for, so that `--help` costs next to nothing."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lightmeter import __version__
+from lightmeter.errors import LightmeterError, nearest
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "index": ("lightmeter.cli.index:index", "Read folders of pictures, videos and sounds into a library."),
+    "search": ("lightmeter.cli.search:search", "Find items by words, picture, video or sound."),
+    "tag": ("lightmeter.cli.tag:tag", "Label items by a list of labels, the built-in ones, or by hand."),
+    "show": ("lightmeter.cli.show:show", "Draw a contact sheet or a strip of frames."),
+    "duplicates": ("lightmeter.cli.duplicates:duplicates", "List exact and near duplicates."),
+    "info": ("lightmeter.cli.info:info", "Say what a library holds, or all that is known of a file."),
+    "status": ("lightmeter.cli.info:status", "Count items by state, and errors by reason."),
+    "remove": ("lightmeter.cli.keep:remove", "Take items out of a library; the files stay."),
+    "gc": ("lightmeter.cli.keep:gc", "Rewrite shards without what was removed."),
+    "fsck": ("lightmeter.cli.keep:fsck", "Re-hash a library and repair it."),
+    "export": ("lightmeter.cli.exchange:export", "Write a library as Parquet, WebDataset, imagefolder or Lance."),
+    "import": ("lightmeter.cli.exchange:import_", "Read such an export into a library."),
+    "assets": ("lightmeter.cli.assets:assets", "List, add or verify packaged weights and data."),
+    "doctor": ("lightmeter.cli.doctor:doctor", "Measure this machine and say what is found or missing."),
+    "demo": ("lightmeter.cli.demo:demo", "Index, search and tag real media, and write a page about it."),
+}
+"""Command → where it lives and its one line of help (a test holds them equal)."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they run, not when they are listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of a person's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but suggest the nearest name."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            ctx.fail(f"no command called {args[0]!r}{nearest(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table above, without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "LIGHTMETER",
+        "max_content_width": 100,
+    },
+    epilog="Start with `lightmeter index FOLDER`, then `lightmeter search 'a cat'`. "
+    'Shell completion: eval "$(_LIGHTMETER_COMPLETE=bash_source lightmeter)" (or zsh_source, fish_source).',
+)
+@click.version_option(__version__, prog_name="lightmeter")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Visual AI, metered: what a good answer costs, and the cheapest that is good enough."""
+    ctx.default_map = configured_defaults()
+
+
+def configured_defaults() -> dict[str, Any]:
+    """Defaults from `lightmeter.toml` here, over the user's own; a table per command, shared keys at the top.
+
+    Flags and LIGHTMETER_… variables stand above both.
+    """
+    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    files = [path for path in (base / "lightmeter" / "config.toml", Path("lightmeter.toml")) if path.is_file()]
+    if not files:
+        return {}
+    import tomllib
+
+    merged: dict[str, dict[str, Any]] = {name: {} for name in COMMANDS}
+    for path in files:
+        try:
+            values = tomllib.loads(path.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"{path} must be TOML: {error}") from error
+        shared = {key.replace("-", "_"): value for key, value in values.items() if not isinstance(value, dict)}
+        for name, options in merged.items():
+            own = values.get(name, {})
+            options.update(shared | {key.replace("-", "_"): value for key, value in own.items()})
+    return merged
+
+
+def main() -> None:
+    """Run the command line; known errors become one line and an exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = _say("stopped", 130)
+    except KeyboardInterrupt:
+        code = _say("stopped; the same command goes on where this one ended", 130)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except LightmeterError as error:
+        code = _say(str(error), error.exit_code)
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment]  # the reader left (`… | head`): nothing more can be said
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"lightmeter: {message}", err=True)
+    return code

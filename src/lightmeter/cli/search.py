@@ -1,0 +1,107 @@
+"""`lightmeter search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lightmeter.cli.options import emit, json_option, library_option, say, talk_options, where_from, where_options
+
+if TYPE_CHECKING:
+    from lightmeter.library.searching import Answer, Hit
+    from lightmeter.meter.cost import Cost
+
+
+@click.command(
+    epilog="Examples: `lightmeter search 'a cat'` · `lightmeter search photo.jpg -k 5` · "
+    "`lightmeter search 'a goal' --kind video` · `lightmeter search --after 2026-01-01 --tagged holiday`"
+)
+@click.argument("query", required=False)
+@library_option
+@click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="Hits to show.")
+@click.option(
+    "--by",
+    type=click.Choice(["auto", "picture", "sound"]),
+    default="auto",
+    show_default=True,
+    help="What of a video asks.",
+)
+@click.option("--all", "everything", is_flag=True, help="Show the nearest even where nothing is near enough.")
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also draw the hits into this PNG.")
+@where_options
+@json_option
+@talk_options
+def search(query: str | None, library: Path, **asked: Any) -> None:
+    """Find items by words, picture, video or sound.
+
+    Answers only with what is near enough: scores are held against what unrelated queries reach on this library, and the
+    threshold is shown with the false alarms and misses that it makes. Without QUERY, lists what the filters let through.
+    """
+    where = where_from(asked)
+    if query is None and where is None:
+        raise click.UsageError("give a QUERY (words or a file), or a filter such as --kind image")
+    from lightmeter.library.searching import search as run
+    from lightmeter.library.store import open_library
+    from lightmeter.meter.cost import measure
+
+    with measure() as meter, open_library(library) as opened:
+        answer = run(opened, query, k=asked["k"], where=where, by=asked["by"], everything=asked["everything"])
+        if asked["sheet"]:
+            from lightmeter.library.showing import sheet_of
+
+            sheet_of(opened, [hit.key for hit in answer.hits], asked["sheet"], title=query or "")
+    if asked["as_json"]:
+        emit((_row(hit) for hit in answer.hits), "search/1")
+        emit([_summary(answer, meter.cost)], "search.summary/1")
+    else:
+        _print(answer, meter.cost, query, asked["quiet"])
+
+
+def _row(hit: Hit) -> dict[str, Any]:
+    item = hit.item
+    return {
+        "path": hit.path, "score": round(hit.score, 4), "surprise": round(hit.surprise, 2), "evidence": hit.evidence,
+        "time_s": hit.time_s, "kind": item.kind, "id": item.id, "also_at": item.paths[1:], "state": item.state,
+    }  # fmt: skip
+
+
+def _summary(answer: Answer, cost: Cost) -> dict[str, Any]:
+    return {
+        "kind": answer.kind,
+        "hits": len(answer.hits),
+        "looked_at": answer.looked_at,
+        "sources": [
+            {"evidence": source.evidence, "encoder": source.spec, "nearest": answer.nearest.get(source.evidence), **source.null.as_json()}
+            for source in answer.sources
+        ],
+        "cost": cost.as_json(),
+    }  # fmt: skip
+
+
+def _print(answer: Answer, cost: Cost, query: str | None, quiet: bool) -> None:
+    from lightmeter.report.text import clean, table
+
+    rows = []
+    for hit in answer.hits:
+        at = "" if hit.time_s is None else f"{hit.time_s:.1f} s"
+        if answer.kind == "none":
+            rows.append({"kind": hit.item.kind, "path": clean(hit.path)})
+        else:
+            rows.append({"score": f"{hit.score:.3f}", "at": at, "path": clean(hit.path), "by": clean(hit.evidence)})
+    if rows:
+        click.echo(table(rows, width=100))
+    elif query:
+        say(f"nothing here is near enough to {query!r}", quiet=quiet)
+    for source in answer.sources:
+        null = source.null
+        nearest = answer.nearest.get(source.evidence)
+        missed = "not measured" if null.miss is None else f"{null.miss:.0%} of {null.related} related queries"
+        say(
+            f"{source.evidence}: near enough from {null.threshold:.3f}"
+            + ("" if nearest is None else f", nearest {nearest:.3f}")
+            + f" · false alarms {null.false_alarm:.1%}, misses {missed}",
+            quiet=quiet,
+        )
+    say(f"{len(answer.hits)} of {answer.looked_at} items · {cost.text()}", quiet=quiet)

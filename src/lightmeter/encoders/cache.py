@@ -1,0 +1,64 @@
+"""Files that are dear to make and cheap to keep: built models and label tables, in the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+_DIGEST_BYTES = 32
+_PACKAGED = Path(__file__).with_name("kept")
+_log = logging.getLogger("lightmeter.encoders")
+
+
+def cache_folder() -> Path:
+    """LIGHTMETER_CACHE, else XDG_CACHE_HOME/lightmeter, else ~/.cache/lightmeter. All in it can be deleted at any time."""
+    told = os.environ.get("LIGHTMETER_CACHE")
+    if told:
+        return Path(told)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightmeter"
+
+
+def kept(name: str, stamp: str, make: Callable[[], bytes]) -> bytes:
+    """What `make` returns, from the cache where a whole copy with the same stamp lies there.
+
+    name: start of the file's name · stamp: everything that the bytes depend on, alike on every machine
+    A few small ones come with the package (`encoders/kept`), so that a fresh machine need not make them.
+    A file whose checksum fails is made again; a folder that cannot be written costs time, and is logged.
+    """
+    file = f"{name}-{hashlib.sha256(stamp.encode()).hexdigest()[:24]}"
+    path = cache_folder() / file
+    for place in (_PACKAGED / file, path):
+        found = _read(place)
+        if found is not None:
+            return found
+    made = make()
+    try:
+        _write(path, made)
+    except OSError as error:
+        _log.warning("cannot keep %s, it will be made again each time: %s", path, error)
+    return made
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        whole = path.read_bytes()
+    except OSError:
+        return None
+    body = whole[_DIGEST_BYTES:]
+    return body if whole[:_DIGEST_BYTES] == hashlib.sha256(body).digest() else None
+
+
+def _write(path: Path, body: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(hashlib.sha256(body).digest() + body)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,15 @@
+"""The one table where encoders are found; each is imported when it is asked for."""
+
+from __future__ import annotations
+
+ENCODERS: dict[str, str] = {
+    "efficientnet-lite": "lightmeter.encoders.efficientnet_lite:EfficientNetLite",
+    "color-histogram": "lightmeter.encoders.color_histogram:ColorHistogram",
+    "bge-small": "lightmeter.encoders.bge:BgeSmall",
+    "minilm": "lightmeter.encoders.minilm:MiniLm",
+    "glove-mean": "lightmeter.encoders.glove:GloveMean",
+    "log-mel": "lightmeter.encoders.log_mel:LogMel",
+    "aisfx": "lightmeter.encoders.aisfx:Aisfx",
+    "conse": "lightmeter.encoders.conse:Conse",
+    "clip": "lightmeter.encoders.clip:Clip",
+}

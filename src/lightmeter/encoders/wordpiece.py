@@ -1,0 +1,36 @@
+"""Texts to token numbers, for every encoder of the BERT family."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightmeter.types import Array
+
+TOKENS_STATED = 16
+"""Length of the text whose cost the text encoders state."""
+
+
+def tokens(tokenizer: Path, text: str, limit: int) -> Array:
+    """Token numbers of one text with [CLS] and [SEP], int64 [1, L], L at most `limit`."""
+    return np.asarray([_tokenizer(tokenizer, limit).encode(text).ids], np.int64)
+
+
+@cache
+def _tokenizer(path: Path, limit: int) -> Any:
+    from tokenizers import Tokenizer
+
+    made = Tokenizer.from_file(str(path))
+    made.no_padding()
+    made.enable_truncation(limit)
+    return made
+
+
+def bert_macs(layers: int, width: int, tokens: int, inner: int = 4) -> int:
+    """Matrix products of a BERT encoder for one text: projections, attention and the inner layer (`inner` widths wide)."""
+    projections = (4 + 2 * inner) * width * width * tokens
+    attention = 2 * tokens * tokens * width
+    return layers * (projections + attention)

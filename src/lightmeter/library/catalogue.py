@@ -1,0 +1,134 @@
+"""The SQLite side of an open library: one connection, its transactions, and errors that name the repair."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightmeter.errors import LibraryBusyError, LibraryFullError, LibraryReadOnlyError
+from lightmeter.library.connect import damaged
+from lightmeter.library.lock import WriterLock
+from lightmeter.types import Array
+
+Row = tuple[Any, ...]
+
+
+class Catalogue:
+    """A connection to library.sqlite, the folder it stands in, and whether it may write."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: WriterLock | None) -> None:
+        self.folder = folder
+        self.connection = connection
+        self.lock = lock
+        self.replaced: list[Path] = []  # shard files to delete once no committed state names them
+
+    @property
+    def writable(self) -> bool:
+        """Whether this is the one writer."""
+        return self.lock is not None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; inside another transaction it becomes a part of that one."""
+        if self.lock is None:
+            raise LibraryReadOnlyError(f"the library at {self.folder} is open for reading: open it with write=True")
+        nested = self.connection.in_transaction
+        begin, commit, roll_back = _NESTED if nested else _OUTER
+        self.execute(begin)
+        try:
+            yield
+            self.execute(commit)
+        except BaseException:
+            if self.connection.in_transaction:
+                for each in roll_back:
+                    self.connection.execute(each)
+            raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Several queries see one state of the library, whatever a writer commits meanwhile."""
+        if self.connection.in_transaction:
+            yield
+            return
+        self.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")  # nothing was written
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run one statement; a torn file becomes LibraryDamagedError, a lock that stays LibraryBusyError."""
+        try:
+            return self.connection.execute(sql, values)
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise self._known(error) from error
+
+    def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run one statement for every row."""
+        try:
+            self.connection.executemany(sql, rows)
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise self._known(error) from error
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Every row of a query."""
+        cursor = self.execute(sql, values)
+        try:
+            return cursor.fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._known(error) from error
+
+    def row(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
+        """The first row of a query."""
+        found = self.rows(sql, values)
+        return found[0] if found else None
+
+    def value(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        """The first column of the first row."""
+        found = self.row(sql, values)
+        return found[0] if found else None
+
+    def keys(self, sql: str, values: Sequence[Any] = ()) -> Array:
+        """A query's one column of whole numbers. Returns int64 [N]."""
+        return np.fromiter((row[0] for row in self.rows(sql, values)), np.int64)
+
+    def _known(self, error: sqlite3.DatabaseError) -> Exception:
+        text = str(error)
+        if "malformed" in text or "not a database" in text or "disk image" in text:
+            return damaged(self.folder, error)
+        if "locked" in text or "busy" in text:
+            return LibraryBusyError(f"another process holds the library at {self.folder} ({error}): try again")
+        if "full" in text or "disk I/O" in text:
+            how = "free some space and run the same command again"
+            return LibraryFullError(f"the library at {self.folder} could not be written ({error}): {how}")
+        if "readonly" in text:
+            return LibraryReadOnlyError(f"the library at {self.folder} is open for reading: open it with write=True")
+        return error
+
+    def close(self) -> None:
+        """Fold the log into the catalogue, let go of both; an open transaction is rolled back."""
+        try:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+            if self.writable:
+                self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error:
+            pass  # the log stays beside the catalogue and is read at the next open: nothing is lost
+        finally:
+            self.connection.close()
+            if self.lock:
+                self.lock.release()
+
+
+_OUTER = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+_NESTED = ("SAVEPOINT part", "RELEASE part", ("ROLLBACK TO part", "RELEASE part"))

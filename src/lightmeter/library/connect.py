@@ -1,0 +1,133 @@
+"""Opening library.sqlite as its disk allows: WAL on a local one, a rollback journal on a network one, or read-only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+
+from lightmeter.errors import LibraryDamagedError, LibraryNotFoundError
+
+NAME = "library.sqlite"
+BUSY_MS = 10_000
+NETWORK_SYSTEMS = frozenset(
+    [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "afs",
+        "ncpfs",
+        "9p",
+        "ceph",
+        "glusterfs",
+        "lustre",
+        "beegfs",
+    ]
+).union(["gpfs", "davfs", "fuse.sshfs", "fuse.rclone", "fuse.glusterfs", "fuse.s3fs", "fuse.davfs2", "fuse.gcsfuse"])
+
+
+def file_system(folder: Path, mounts: str | None = None) -> str:
+    """Type of the file system that holds a folder (`ext4`, `nfs4`, …), `unknown` where the system does not say.
+
+    mounts: the text of /proc/mounts, read when None
+    """
+    if mounts is None:
+        try:
+            mounts = Path("/proc/mounts").read_text(errors="surrogateescape")
+        except OSError:
+            return "unknown"
+    place = str(folder.resolve())
+    best, found = -1, "unknown"
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        point = fields[1].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+        inside = place == point or place.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= best:  # of two mounts on one point the later one is seen
+            best, found = len(point), fields[2]
+    return found
+
+
+def connect_to_write(path: Path) -> tuple[sqlite3.Connection, str]:
+    """A connection that may write, durable at every commit, and a note where WAL was not possible (else "")."""
+    kind = file_system(path.parent)
+    wanted = "delete" if kind in NETWORK_SYSTEMS else "wal"
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000)
+    try:
+        got = str(connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0])
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise damaged(path.parent, error) from error
+    if got == "wal":
+        return connection, ""
+    return connection, f"{path.parent} is on {kind}: no write-ahead log there, readers wait while a batch is written"
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write; works in a folder that cannot be written either.
+
+    Where the log of a killed writer stands in such a folder, catalogue and log are copied aside and read there.
+    """
+    if not path.exists():
+        raise LibraryNotFoundError(f"no library at {path.parent}: make one with `lightmeter index FOLDER`")
+    try:
+        return _opened(path, "mode=ro")
+    except sqlite3.OperationalError as error:
+        if os.access(path.parent, os.W_OK) and "readonly" not in str(error) and "unable to open" not in str(error):
+            raise damaged(path.parent, error) from error
+    except sqlite3.DatabaseError as error:
+        raise damaged(path.parent, error) from error
+    return _read_without_log(path)
+
+
+def _read_without_log(path: Path) -> sqlite3.Connection:
+    log = path.with_name(path.name + "-wal")
+    try:
+        if not log.exists() or log.stat().st_size == 0:
+            return _opened(path, "immutable=1")
+        with tempfile.TemporaryDirectory(prefix="lightmeter-") as aside:
+            copy = Path(aside) / path.name
+            shutil.copyfile(path, copy)
+            shutil.copyfile(log, copy.with_name(log.name))
+            return _in_memory(copy)
+    except sqlite3.DatabaseError as error:
+        raise damaged(path.parent, error) from error
+
+
+def _in_memory(path: Path) -> sqlite3.Connection:
+    source = sqlite3.connect(path)
+    try:
+        memory = sqlite3.connect(":memory:", isolation_level=None)
+        source.backup(memory)
+    finally:
+        source.close()
+    memory.execute("PRAGMA query_only = ON")
+    return memory
+
+
+def _opened(path: Path, how: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?{how}", uri=True, isolation_level=None, timeout=BUSY_MS / 1000
+    )
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def damaged(folder: Path, error: object) -> LibraryDamagedError:
+    """The one error for a library that cannot be trusted; it names the repair."""
+    return LibraryDamagedError(
+        f"the library at {folder} is damaged ({error}): run `lightmeter fsck --repair --library {folder}`"
+    )

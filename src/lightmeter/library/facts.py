@@ -1,0 +1,96 @@
+"""What a library knows of itself and of a file, as plain values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightmeter.errors import InvalidValueError
+from lightmeter.library.calibrating import null_of
+from lightmeter.library.filters import Where
+from lightmeter.library.store import Library
+
+
+def library_facts(library: Library) -> dict[str, Any]:
+    """How much of what, by which encoders, and what a score means."""
+    counts = library.counts()
+    nulls = {series.spec: null_of(library, series) for series in library.all_series()}
+    return {
+        "library": str(library.folder),
+        "items": counts.items,
+        "kinds": dict(counts.kinds),
+        "paths": counts.paths,
+        "size_bytes": counts.size_bytes,
+        "encoders": dict(counts.series),
+        "thresholds": {spec: round(null.threshold, 4) for spec, null in nulls.items() if null},
+        "tags": library.tag_counts(),
+        "note": library.note,
+    }
+
+
+def status_facts(library: Library) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Counts by state and reason, and every file that could not be used, oldest first."""
+    counts = library.counts()
+    runs = library.runs()
+    facts = {
+        "items": counts.items,
+        "states": dict(counts.states),
+        "damage": dict(counts.reasons),
+        "errors": dict(counts.errors),
+        "missing_paths": counts.missing_paths,
+        "removed": counts.removed,
+        "unfinished_runs": sum(run["ended_at"] is None for run in runs[:1]),
+    }
+    return facts, [{"path": e.path, "code": e.code, "detail": e.detail} for e in library.errors()]
+
+
+def facts_of(library: Library, path: Path) -> dict[str, Any]:
+    """All that is known of a file. Raises InvalidValueError where that is nothing."""
+    known = library.known_path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links
+    if known is None:
+        for error in library.errors():
+            if error.path == os.path.abspath(path):  # noqa: PTH100
+                return {"path": error.path, "state": "rejected", "reason": f"{error.code}: {error.detail}"}
+        raise InvalidValueError(f"PATH must be in the library, got {os.fspath(path)!r}: index it first")
+    item = library.items_of([known.item])[0]
+    words = library.words_of([known.key]).get(known.key, ())
+    tags = library.tags_of([known.key]).get(known.key, ())
+    return {
+        "path": known.path,
+        "id": item.id,
+        "kind": item.kind,
+        "state": item.state,
+        "reason": item.reason,
+        "size_bytes": item.size_bytes,
+        "width": item.width,
+        "height": item.height,
+        "duration_s": item.duration_s,
+        "also_at": [other for other in item.paths if other != known.path],
+        "words": [f"{each.source}: {each.text}" for each in words],
+        "tags": [f"{tag.tag} ({'by hand' if tag.score is None else f'{tag.score:.2f} {tag.source}'})" for tag in tags],
+        "missing": known.missing,
+    }
+
+
+def chosen_items(library: Library, paths: Sequence[Path], where: Where | None, *, missing: bool = False) -> list[int]:
+    """Keys of the items at some paths, or that fit a filter, or whose every path is gone.
+
+    Raises InvalidValueError for a path that the library does not know.
+    """
+    keys: list[int] = []
+    for path in paths:
+        known = library.known_path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links
+        if known is None or known.removed:
+            raise InvalidValueError(f"PATH must be in the library, got {os.fspath(path)!r}: `lightmeter info` lists what is")
+        keys.append(known.item)
+    if where is not None:
+        keys += library.items(where).keys.tolist()
+    if missing:
+        sql = (
+            "SELECT i.key FROM items i WHERE NOT i.removed AND NOT EXISTS "
+            "(SELECT 1 FROM paths p WHERE p.item = i.key AND NOT p.missing)"
+        )
+        keys += library.catalogue.keys(sql).tolist()
+    return list(dict.fromkeys(keys))

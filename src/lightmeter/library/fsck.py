@@ -1,0 +1,191 @@
+"""Checking a whole library, byte by byte, and setting aside what is broken so that the next run makes it again."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from lightmeter.errors import LibraryDamagedError, LibraryNotFoundError
+from lightmeter.library.catalogue import Catalogue
+from lightmeter.library.connect import NAME, connect_to_read, connect_to_write
+from lightmeter.library.features import runs_of
+from lightmeter.library.lock import WriterLock
+from lightmeter.library.opening import LOCK_NAME, check_length, check_version, sweep
+from lightmeter.library.salvage import salvage
+from lightmeter.library.shards import check_shard, open_shard
+from lightmeter.types import Array
+
+Place = Literal["catalogue", "shard", "features"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong. place: `catalogue`, `shard` (then `shard` is its id) or `features`."""
+
+    place: Place
+    detail: str
+    shard: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What fsck found.
+
+    problems: empty for a sound library · orphans: files that nobody names (harmless, the next writer deletes them)
+    repaired: whether the problems were repaired · lost: owners (items or paths) that must be encoded again
+    """
+
+    problems: tuple[Problem, ...]
+    orphans: int
+    shards: int
+    size_bytes: int
+    repaired: bool = False
+    lost: int = 0
+
+
+def fsck(folder: Path, *, repair: bool = False, wait_s: float = 0.0) -> Health:
+    """Read every byte of a library and compare it with what was registered. Cost: one pass over all shards.
+
+    repair: a catalogue that does not read is rebuilt from the rows that do; a broken shard is set aside as `*.bad` and
+    its owners count as missing, so that the same index command makes their features again.
+    """
+    if not folder.is_dir() or not (folder / NAME).exists():
+        raise LibraryNotFoundError(
+            f"no library at {folder}: make one with `lightmeter index FOLDER --library {folder}`"
+        )
+    if not repair:
+        return _read_only(folder)
+    lock = WriterLock(folder / LOCK_NAME)
+    lock.take(wait_s)
+    try:
+        return _repair(folder, lock)
+    finally:
+        lock.release()
+
+
+def _read_only(folder: Path) -> Health:
+    try:
+        check_length(folder / NAME)
+        catalogue = Catalogue(folder, connect_to_read(folder / NAME), None)
+    except LibraryDamagedError as error:
+        return Health((Problem("catalogue", str(error)),), 0, 0, 0)
+    try:
+        return _examine(catalogue)
+    finally:
+        catalogue.close()
+
+
+def _repair(folder: Path, lock: WriterLock) -> Health:
+    found = _read_only(folder)
+    ill = [problem for problem in found.problems if problem.place == "catalogue"]
+    if ill:
+        salvage(folder)
+        found = _read_only(folder)
+        if any(problem.place == "catalogue" for problem in found.problems):
+            raise LibraryDamagedError(
+                f"nothing of the catalogue of {folder} could be saved: move the folder away and index again"
+            )
+    catalogue = Catalogue(folder, connect_to_write(folder / NAME)[0], lock)
+    try:
+        check_version(catalogue)
+        lost = _set_aside(catalogue, found.problems)
+        sweep(catalogue)
+        after = _examine(catalogue)
+    finally:
+        catalogue.close()
+    left = after.problems
+    problems = (*ill, *found.problems)
+    return Health(problems, found.orphans, after.shards, after.size_bytes, repaired=not left, lost=lost)
+
+
+def _set_aside(catalogue: Catalogue, problems: tuple[Problem, ...]) -> int:
+    """Take broken shards out of the manifest. Returns how many owners lost their features."""
+    lost = 0
+    broken = sorted({problem.shard for problem in problems if problem.shard is not None})
+    for shard in broken:
+        series, name = catalogue.rows("SELECT series, name FROM shards WHERE id = ?", (shard,))[0]
+        path = catalogue.folder / "shards" / str(series) / name
+        if path.exists():
+            path.with_name(name + ".bad").unlink(missing_ok=True)
+            path.with_name(name + ".bad").hardlink_to(path)
+        with catalogue.transaction():
+            lost += catalogue.execute("DELETE FROM features WHERE shard = ?", (shard,)).rowcount
+            catalogue.execute("DELETE FROM shards WHERE id = ?", (shard,))
+    with catalogue.transaction():
+        for table, owner in (("items", "item"), ("paths", "path")):
+            stray = f"owner NOT IN (SELECT key FROM {table})"
+            mine = f"{stray} AND series IN (SELECT id FROM series WHERE owner = '{owner}')"
+            catalogue.execute(
+                f"INSERT OR IGNORE INTO dead SELECT shard, owner FROM features WHERE shard NOT NULL AND {mine}"
+            )
+            catalogue.execute(f"DELETE FROM features WHERE {mine}")
+    return lost
+
+
+def _examine(catalogue: Catalogue) -> Health:
+    try:
+        with catalogue.snapshot():
+            problems = _check_catalogue(catalogue)
+            if problems:
+                return Health(tuple(problems), 0, 0, 0)
+            columns = "h.id, series, name, rows, size_bytes, digest, spec, dim"
+            shards = catalogue.rows(f"SELECT {columns} FROM shards h JOIN series s ON s.id = series")
+            for shard in shards:
+                problems += _check_one(catalogue, shard)
+            problems += _check_owners(catalogue)
+    except (LibraryDamagedError, sqlite3.DatabaseError) as error:
+        return Health((Problem("catalogue", str(error)),), 0, 0, 0)
+    names = {shard[2] for shard in shards}
+    files = [path.name for path in (catalogue.folder / "shards").glob("*/*")]
+    orphans = sum(name.endswith((".shard", ".shard.tmp")) and name not in names for name in files)
+    return Health(tuple(problems), orphans, len(shards), sum(shard[4] for shard in shards))
+
+
+def _check_catalogue(catalogue: Catalogue) -> list[Problem]:
+    answers = [str(row[0]) for row in catalogue.rows("PRAGMA integrity_check(20)")]
+    problems = [Problem("catalogue", answer) for answer in answers if answer != "ok"]
+    if not problems:
+        for table, _, parent, _ in catalogue.rows("PRAGMA foreign_key_check"):
+            problems.append(Problem("catalogue", f"a row of {table} speaks of a row of {parent} that is not there"))
+    return problems[:20]
+
+
+def _check_one(catalogue: Catalogue, shard: tuple[int, int, str, int, int, str, str, int]) -> list[Problem]:
+    key, series, name, rows, size_bytes, digest, spec, dim = shard
+    path = catalogue.folder / "shards" / str(series) / name
+    wrong = check_shard(path, digest=digest)
+    if wrong:
+        return [Problem("shard", f"{path.name} of {spec}: {wrong}", key)]
+    block = open_shard(path)
+    if block.vectors.shape != (rows, dim) or path.stat().st_size != size_bytes:
+        return [Problem("shard", f"{path.name} of {spec} is not the shape that was registered", key)]
+    if not _rows_fit(catalogue, key, block.owners):
+        return [Problem("shard", f"{path.name} of {spec} holds other owners than were registered", key)]
+    return []
+
+
+def _rows_fit(catalogue: Catalogue, shard: int, owners: Array) -> bool:
+    """Every run of rows is either registered where it stands or known to be dead."""
+    dead = catalogue.keys("SELECT owner FROM dead WHERE shard = ?", (shard,))
+    starts, names, counts = runs_of(owners)
+    alive = ~np.isin(names, dead)
+    stands = sorted(zip(names[alive].tolist(), starts[alive].tolist(), counts[alive].tolist(), strict=True))
+    sql = "SELECT owner, first_row, rows FROM features WHERE shard = ? ORDER BY owner"
+    return stands == catalogue.rows(sql, (shard,))
+
+
+def _check_owners(catalogue: Catalogue) -> list[Problem]:
+    problems = []
+    for table, owner in (("items", "item"), ("paths", "path")):
+        sql = (
+            f"SELECT count(*) FROM features f JOIN series s ON s.id = f.series WHERE s.owner = '{owner}' "
+            f"AND f.owner NOT IN (SELECT key FROM {table})"
+        )
+        strays = int(catalogue.value(sql))
+        if strays:
+            problems.append(Problem("features", f"{strays} owners of features are not among the {table}"))
+    return problems

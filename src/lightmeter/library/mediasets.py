@@ -1,0 +1,259 @@
+"""WebDataset and imagefolder: media with what is known of them, each file checked against its item's hash."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import secrets
+import shutil
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from lightmeter.errors import InvalidValueError, RejectedFileError
+from lightmeter.library import records
+from lightmeter.library.exchange import Exchanged, Tally
+from lightmeter.library.filters import Where
+from lightmeter.library.records import Record
+from lightmeter.library.shards import make_folder, sync_folder
+from lightmeter.library.store import Library
+from lightmeter.library.unpack import ArchiveLimits, is_plain_name, members
+
+SHARD_BYTES = 512 << 20
+SCHEMA = "lightmeter.item/1"
+CHUNK_BYTES = 1 << 20
+
+
+def write_webdataset(library: Library, folder: Path, where: Where | None) -> Exchanged:
+    """Tars of about 512 MiB; a sample is `ID.ext`, the content, and `ID.json`, the item with all its paths."""
+    tally = Tally()
+    shard: tarfile.TarFile | None = None
+    written = number = 0
+    try:
+        for about in _samples(library, where):
+            source = _source(about, tally)
+            if source is None:
+                continue
+            if shard is None or written >= SHARD_BYTES:
+                if shard:
+                    shard.close()
+                shard = tarfile.open(folder / f"shard-{number:06d}.tar", "x", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+                written, number = 0, number + 1
+            written += _add_sample(shard, source, about)
+            tally.items += 1
+            tally.paths += len(about["paths"])
+    finally:
+        if shard:
+            shard.close()
+    return tally.done()
+
+
+def _samples(library: Library, where: Where | None) -> Iterator[dict[str, Any]]:
+    """Each item once, with its paths in a list."""
+    own = ("path", "path_bytes", "mtime_ns", "missing", "words", "tags")
+    for rows in records.records(library.catalogue, where):
+        found: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            item = {name: value for name, value in row.items() if name not in own}
+            about = found.setdefault(row["id"], {"schema": SCHEMA, **item, "paths": []})
+            if row["path"] is not None:
+                raw = None if row["path_bytes"] is None else row["path_bytes"].hex()
+                about["paths"].append({**{name: row[name] for name in own}, "path_bytes": raw})
+        yield from found.values()
+
+
+def _source(about: dict[str, Any], tally: Tally) -> Path | None:
+    """Where the content of an item stands unchanged; says so in the tally when nowhere."""
+    for path in about["paths"]:
+        place = Path(os.fsdecode(bytes.fromhex(path["path_bytes"]) if path["path_bytes"] else path["path"].encode()))
+        try:
+            if stat.S_ISREG(place.stat().st_mode) and _hash(place) == about["id"]:
+                return place
+        except OSError:
+            continue  # another path may hold it
+    tally.skipped.append(f"{about['id']}: none of its {len(about['paths'])} paths holds its content now")
+    return None
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return suffix if suffix[1:].isalnum() and suffix.isascii() and suffix != ".json" and len(suffix) <= 8 else ".bin"
+
+
+def _add_sample(shard: tarfile.TarFile, source: Path, about: dict[str, Any]) -> int:
+    text = json.dumps(about, ensure_ascii=True).encode()
+    for name, size, content in (
+        (f"{about['id']}{_suffix(source)}", about["size_bytes"], source.open("rb")),
+        (f"{about['id']}.json", len(text), io.BytesIO(text)),
+    ):
+        info = tarfile.TarInfo(name)
+        info.size = size
+        with content:
+            shard.addfile(info, content)  # raises where the file has become shorter since it was hashed
+    return int(about["size_bytes"]) + len(text)
+
+
+def read_webdataset(library: Library, folder: Path, into: Path) -> Exchanged:
+    """Unpack the media of our own WebDataset exports into a folder and bring their items in from there.
+
+    A content whose hash is not what its JSON says is not kept. Samples of other makers carry no item: unpack them with
+    a tool of your choice and index the folder.
+    """
+    shards = sorted(folder.glob("*.tar")) + sorted(folder.glob("*.tar.gz"))
+    if not shards:
+        raise InvalidValueError(f"source must be a folder of .tar files, got {folder}")
+    make_folder(into)
+    tally = Tally()
+    for shard in shards:
+        waiting: tuple[str, Path, str] | None = None  # key, file, hash
+        for name, size, content in members(shard):
+            key, suffix = os.path.splitext(name)  # noqa: PTH122 (a member's name, no path)
+            if suffix != ".json":
+                waiting = (key, *_unpack(content, into, name))
+                continue
+            text = content.read(ArchiveLimits().json_bytes)
+            assert len(text) == size, name
+            if waiting is None or waiting[0] != key:
+                tally.skipped.append(f"{name} of {shard.name}: no content stands before it")
+                continue
+            _bring_in(library, text, waiting, tally)
+            waiting = None
+    sync_folder(into)
+    return tally.done()
+
+
+def _unpack(content: IO[bytes], into: Path, name: str) -> tuple[Path, str]:
+    """Copy one member under its own name. Returns the file and the hash of its content."""
+    target = into / name
+    temporary = into / f".{secrets.token_hex(8)}.tmp"
+    digest = hashlib.sha256()
+    with temporary.open("xb") as file:
+        while part := content.read(CHUNK_BYTES):
+            digest.update(part)
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+    if target.exists() and (target.is_symlink() or _hash(target) != digest.hexdigest()):
+        temporary.unlink()
+        raise RejectedFileError("target-exists", f"{target} is there with another content: unpack into another folder")
+    temporary.replace(target)
+    return target, digest.hexdigest()
+
+
+def _bring_in(library: Library, text: bytes, found: tuple[str, Path, str], tally: Tally) -> None:
+    _, path, digest = found
+    try:
+        about = json.loads(text)
+        if about["schema"] != SCHEMA:
+            raise InvalidValueError(f"schema must be {SCHEMA}, got {about['schema']!r}")
+        if about["id"] != digest:
+            raise InvalidValueError("its content is not the one its JSON names")
+        record = _merged(about, path)
+        with library.transaction():
+            new = records.put(library.catalogue, record)
+    except (ValueError, KeyError, TypeError) as error:
+        path.unlink()
+        tally.skipped.append(f"{path.name}: {error}")
+        return
+    tally.items += new
+    tally.paths += new
+
+
+def _merged(about: dict[str, Any], path: Path) -> Record:
+    """One record at the unpacked path, with the words and labels of all paths it had."""
+    words: list[Any] = []
+    tags: dict[str, Any] = {}
+    for each in about["paths"]:
+        words += [word for word in each["words"] if word not in words]
+        for tag in each["tags"]:
+            tags.setdefault(tag["tag"], tag)
+    text, raw = records.text_of(os.fsencode(path.absolute()))
+    item = {name: value for name, value in about.items() if name not in ("schema", "paths")}
+    place = {"path": text, "path_bytes": raw, "mtime_ns": path.stat().st_mtime_ns, "missing": False}
+    return {**item, **place, "words": words, "tags": list(tags.values())}
+
+
+# -- imagefolder ----------------------------------------------------------------------------------------------------
+
+
+def write_imagefolder(library: Library, folder: Path, where: Where | None, *, link: bool) -> Exchanged:
+    """`metadata.jsonl` beside `media/`: a line a content, with file_name, title, keywords, tags and the whole item."""
+    tally = Tally()
+    media = folder / "media"
+    media.mkdir()
+    with (folder / "metadata.jsonl").open("x", encoding="utf-8") as lines:
+        for about in _samples(library, where):
+            source = _source(about, tally)
+            if source is None:
+                continue
+            target = media / f"{about['id']}{_suffix(source)}"
+            if link:
+                os.link(source, target, follow_symlinks=True)
+            else:
+                shutil.copyfile(source, target)
+            lines.write(json.dumps(_line(about, f"media/{target.name}")) + "\n")
+            tally.items += 1
+            tally.paths += len(about["paths"])
+    return tally.done()
+
+
+def _line(about: dict[str, Any], name: str) -> dict[str, Any]:
+    words = [word for path in about["paths"] for word in path["words"]]
+    titles = [word["title"] for word in words if word["title"]]
+    return {
+        "file_name": name,
+        "title": titles[0] if titles else "",
+        "keywords": sorted({keyword for word in words for keyword in word["keywords"]}),
+        "tags": sorted({tag["tag"] for path in about["paths"] for tag in path["tags"]}),
+        **about,
+    }
+
+
+def read_imagefolder(library: Library, folder: Path) -> Exchanged:
+    """Bring in the items of our own imagefolder export, at their new places; each file must have its item's hash.
+
+    For a folder of other makers index it: its metadata are read as words.
+    """
+    listing = folder / "metadata.jsonl"
+    if not listing.is_file():
+        raise InvalidValueError(f"source must be a folder with metadata.jsonl, got {folder}")
+    tally = Tally()
+    with listing.open(encoding="utf-8") as lines:
+        for number, text in enumerate(lines, 1):
+            try:
+                about = json.loads(text)
+                path = _inside(folder, about)
+                if _hash(path) != about["id"]:
+                    raise InvalidValueError("its content is not the one the line names")
+                with library.transaction():
+                    new = records.put(library.catalogue, _merged(_only_item(about), path))
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                tally.skipped.append(f"line {number} of {listing.name}: {error}")
+                continue
+            tally.items += new
+            tally.paths += new
+    return tally.done()
+
+
+def _only_item(about: dict[str, Any]) -> dict[str, Any]:
+    if about["schema"] != SCHEMA:
+        raise InvalidValueError(f"schema must be {SCHEMA}, got {about['schema']!r}")
+    return {name: value for name, value in about.items() if name not in ("file_name", "title", "keywords", "tags")}
+
+
+def _inside(folder: Path, about: dict[str, Any]) -> Path:
+    """The file a line names: a plain file below `media/`, no link, nothing outside."""
+    parent, _, name = str(about["file_name"]).partition("/")
+    path = folder / "media" / name
+    if parent != "media" or not is_plain_name(name) or path.is_symlink() or not path.is_file():
+        raise InvalidValueError(f"file_name must be media/NAME of a plain file, got {about['file_name']!r}")
+    return path

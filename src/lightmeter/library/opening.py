@@ -1,0 +1,135 @@
+"""Opening a library: the lock, the version, a cheap look at the manifest, the sweep of what a killed writer left."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+from lightmeter.errors import LibraryNotFoundError, LibraryVersionError
+from lightmeter.library import schema
+from lightmeter.library.catalogue import Catalogue
+from lightmeter.library.connect import NAME, connect_to_read, connect_to_write, damaged
+from lightmeter.library.lock import WriterLock
+from lightmeter.library.migrate import migrate
+from lightmeter.library.shards import broken, make_folder, sync_folder
+
+LOCK_NAME = "library.lock"
+
+
+def open_catalogue(
+    folder: Path, *, create: bool, write: bool, wait_s: float, waiting: Callable[[str], None] | None
+) -> tuple[Catalogue, str]:
+    """Open the catalogue of a folder and look it over. Returns it and a note for the user, "" when there is none."""
+    path = folder / NAME
+    if not create and not path.exists():
+        raise LibraryNotFoundError(
+            f"no library at {folder}: make one with `lightmeter index FOLDER --library {folder}`"
+        )
+    if not write:
+        catalogue = Catalogue(folder, connect_to_read(path), None)
+        return _looked_over(catalogue), ""
+    make_folder(folder)
+    lock = WriterLock(folder / LOCK_NAME)
+    lock.take(wait_s, waiting=waiting)
+    try:
+        check_length(path)
+        connection, note = connect_to_write(path)
+        catalogue = Catalogue(folder, connection, lock)
+        if _is_new(connection, folder):
+            schema.create(connection)
+            sync_folder(folder)
+        _looked_over(catalogue)
+        sweep(catalogue)
+    except BaseException:
+        lock.release()
+        raise
+    return catalogue, note
+
+
+def _is_new(connection: sqlite3.Connection, folder: Path) -> bool:
+    try:
+        return not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise damaged(folder, error) from error
+
+
+def _looked_over(catalogue: Catalogue) -> Catalogue:
+    """Hold a catalogue to its version and its shards to their lengths, or close it."""
+    try:
+        check_version(catalogue)
+        check_manifest(catalogue)
+    except BaseException:
+        catalogue.connection.close()
+        raise
+    return catalogue
+
+
+def check_version(catalogue: Catalogue) -> None:
+    """Hold a catalogue to this program's version, migrating an older one; only a writer can."""
+    application = catalogue.value("PRAGMA application_id")
+    if application != schema.APPLICATION_ID:
+        raise LibraryNotFoundError(
+            f"{catalogue.folder / NAME} must be a library, got another SQLite file: choose another folder"
+        )
+    version = int(catalogue.value("PRAGMA user_version"))
+    if version > schema.VERSION:
+        raise LibraryVersionError(
+            f"the library at {catalogue.folder} is of version {version}, this Lightmeter knows {schema.VERSION}: "
+            "install a newer one"
+        )
+    if version < schema.VERSION:
+        if not catalogue.writable:
+            raise LibraryVersionError(
+                f"the library at {catalogue.folder} is of version {version}, older than {schema.VERSION}: "
+                "open it once for writing"
+            )
+        migrate(catalogue, schema.STEPS, schema.VERSION)
+
+
+def check_length(path: Path) -> None:
+    """A catalogue shorter than its own first page says has been cut, unless a log holds the rest."""
+    log = path.with_name(path.name + "-wal")
+    if not path.exists() or (log.exists() and log.stat().st_size):
+        return
+    with path.open("rb") as file:
+        head = file.read(100)
+        size_bytes = os.fstat(file.fileno()).st_size
+    if len(head) < 100:
+        if head:
+            raise damaged(path.parent, "its catalogue has been cut")
+        return
+    page, pages = struct.unpack(">H", head[16:18])[0], struct.unpack(">I", head[28:32])[0]
+    if size_bytes < (65536 if page == 1 else page) * pages:
+        raise damaged(path.parent, "its catalogue has been cut")
+
+
+def check_manifest(catalogue: Catalogue) -> None:
+    """Every registered shard must be there with its length. Cost: one `stat` a shard."""
+    with catalogue.snapshot():
+        shards = catalogue.rows("SELECT series, name, size_bytes FROM shards")
+    for series, name, size_bytes in shards:
+        path = catalogue.folder / "shards" / str(series) / name
+        try:
+            found = path.stat().st_size
+        except FileNotFoundError as error:
+            if not catalogue.row("SELECT 1 FROM shards WHERE name = ?", (name,)):
+                continue  # a writer replaced it since
+            raise broken(path, "the file is gone") from error
+        if found != size_bytes:
+            raise broken(path, f"it has {found} bytes and {size_bytes} were registered")
+
+
+def sweep(catalogue: Catalogue) -> list[Path]:
+    """Delete shard files that no committed transaction registered. Only for the writer, outside transactions."""
+    registered = {(str(series), name) for series, name in catalogue.rows("SELECT series, name FROM shards")}
+    gone = []
+    for path in sorted((catalogue.folder / "shards").glob("*/*")):
+        ours = path.name.endswith((".shard", ".shard.tmp"))
+        if ours and (path.parent.name, path.name) not in registered:
+            path.unlink()
+            gone.append(path)
+    return gone

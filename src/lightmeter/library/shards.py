@@ -1,0 +1,208 @@
+"""Feature shards: immutable files of vectors, their owners and times, checksummed and read through memory maps.
+
+Layout: magic, header length, JSON header, then one column after the other, each starting at a multiple of 64 bytes:
+`vectors` float32 [N, D], `owners` int64 [N], `times_s` float64 [N] (NaN: no time). Little-endian. The header holds a
+CRC-32 of every column; the manifest holds a SHA-256 of the header.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import mmap
+import os
+import secrets
+import struct
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from lightmeter.errors import LibraryDamagedError, LibraryFullError
+from lightmeter.types import Array
+
+MAGIC = b"LMSHARD1"
+ALIGN = 64
+MAX_HEADER_BYTES = 1 << 20
+_DTYPES = {"vectors": "<f4", "owners": "<i8", "times_s": "<f8"}
+
+
+class Block(NamedTuple):
+    """Rows that lie together.
+
+    vectors: float32 [N, D] · owners: int64 [N] · times_s: float64 [N], NaN where a row has no time
+    """
+
+    vectors: Array
+    owners: Array
+    times_s: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A shard that is whole and durable on disk, ready to be registered."""
+
+    name: str
+    rows: int
+    size_bytes: int
+    digest: str
+
+
+def write_shard(folder: Path, blocks: Iterable[Block], *, spec: str, dim: int, rows: int) -> Written:
+    """Write blocks of `rows` rows in all as one shard: temporary name, fsync, rename, fsync of the folder.
+
+    Cost: one pass over the data, memory of one block.
+    """
+    make_folder(folder)
+    name = f"{secrets.token_hex(10)}.shard"
+    temporary = folder / f"{name}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            head, size_bytes = _write(file, blocks, {"spec": spec, "dim": dim, "rows": rows})
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(folder / name)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            how = "free some space and run the same command again"
+            raise LibraryFullError(f"no room for {rows} feature rows in {folder}: {how}") from error
+        raise
+    sync_folder(folder)
+    return Written(name, rows, size_bytes, hashlib.sha256(head).hexdigest())
+
+
+def _write(file: BinaryIO, blocks: Iterable[Block], about: dict[str, Any]) -> tuple[bytes, int]:
+    widths = {"vectors": 4 * about["dim"], "owners": 8, "times_s": 8}
+    start = len(_header(about, dict.fromkeys(widths, 0), dict.fromkeys(widths, 0)))
+    offsets, end = {}, start
+    for column, width in widths.items():
+        offsets[column] = end
+        end += _padded(about["rows"] * width)
+    sums = dict.fromkeys(widths, 0)
+    done = 0
+    for block in blocks:
+        for column, width in widths.items():
+            data = np.ascontiguousarray(getattr(block, column), dtype=_DTYPES[column]).data.cast("B")
+            file.seek(offsets[column] + done * width)
+            file.write(data)
+            sums[column] = zlib.crc32(data, sums[column])
+        done += len(block.owners)
+    assert done == about["rows"], (done, about["rows"])
+    head = _header(about, offsets, sums)
+    file.seek(0)
+    file.write(head)
+    file.truncate(end)
+    return head, end
+
+
+def _header(about: dict[str, Any], offsets: dict[str, int], sums: dict[str, int]) -> bytes:
+    columns = {  # fixed widths: the header's length must not depend on what it says
+        column: {"dtype": dtype, "offset": f"{offsets[column]:012d}", "crc32": f"{sums[column]:08x}"}
+        for column, dtype in _DTYPES.items()
+    }
+    text = json.dumps({**about, "columns": columns}).encode()
+    return (MAGIC + struct.pack("<Q", len(text)) + text).ljust(_padded(16 + len(text)), b"\0")
+
+
+def _padded(size_bytes: int) -> int:
+    return -(-size_bytes // ALIGN) * ALIGN
+
+
+def open_shard(path: Path, *, digest: str | None = None) -> Block:
+    """Map a shard; checks the header and the length, not the columns. Cost: one page read, whatever the size.
+
+    Raises LibraryDamagedError when the file is torn or is not the one that was registered.
+    """
+    try:
+        with path.open("rb") as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            header, head = _read_header(path, file)
+            if digest is not None and hashlib.sha256(head).hexdigest() != digest:
+                raise broken(path, "its header is not the one that was registered")
+            return _map(path, file, size_bytes, header)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise broken(path, error) from error
+
+
+def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], bytes]:
+    start = file.read(16)
+    if len(start) < 16 or start[:8] != MAGIC:
+        raise broken(path, "it does not start like one")
+    length = struct.unpack("<Q", start[8:])[0]
+    if length > MAX_HEADER_BYTES:
+        raise broken(path, f"its header claims {length} bytes")
+    rest = file.read(_padded(16 + length) - 16)
+    try:
+        header = json.loads(rest[:length])
+        whole = {"rows", "dim", "columns"} <= set(header) and set(header["columns"]) == set(_DTYPES)
+    except (ValueError, TypeError) as error:
+        raise broken(path, "its header does not parse") from error
+    if not whole:
+        raise broken(path, "its header lacks a column")
+    return header, start + rest
+
+
+def _map(path: Path, file: BinaryIO, size_bytes: int, header: dict[str, Any]) -> Block:
+    rows, dim = int(header["rows"]), int(header["dim"])
+    offsets = {column: int(header["columns"][column]["offset"]) for column in _DTYPES}
+    ends = [offsets["vectors"] + rows * dim * 4, offsets["owners"] + rows * 8, offsets["times_s"] + rows * 8]
+    if rows < 0 or dim < 1 or min(offsets.values()) < 16 or size_bytes != _padded(max(ends)):
+        raise broken(path, f"it has {size_bytes} bytes and its header wants {_padded(max(ends))}")
+    if rows == 0:
+        return Block(np.empty((0, dim), "<f4"), np.empty(0, "<i8"), np.empty(0, "<f8"))
+    memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    column = {
+        name: np.frombuffer(memory, dtype, rows * (dim if name == "vectors" else 1), offsets[name])
+        for name, dtype in _DTYPES.items()
+    }
+    return Block(column["vectors"].reshape(rows, dim), column["owners"], column["times_s"])
+
+
+def check_shard(path: Path, *, digest: str | None = None) -> str:
+    """Read a whole shard and compare every checksum; "" when it is sound, else what is wrong."""
+    try:
+        block = open_shard(path, digest=digest)
+        with path.open("rb") as file:
+            header, _ = _read_header(path, file)
+    except FileNotFoundError:
+        return "the file is gone"
+    except LibraryDamagedError as error:
+        return str(error)
+    for column in _DTYPES:
+        data = np.ascontiguousarray(getattr(block, column)).data.cast("B") if header["rows"] else b""
+        if f"{zlib.crc32(data):08x}" != header["columns"][column]["crc32"]:
+            return f"the checksum of {column} does not fit"
+    return ""
+
+
+def broken(path: Path, why: object) -> LibraryDamagedError:
+    """The error for a shard that cannot be trusted; it names the repair."""
+    library = path.parent.parent.parent
+    return LibraryDamagedError(
+        f"{path} is not a sound shard, {why}: run `lightmeter fsck --repair --library {library}`"
+    )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and what leads to it, each durable in its parent."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,112 @@
+"""Where the outcomes of indexing become rows: one transaction a batch, features durable before it commits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from lightmeter.engines.stage import Failure, Result
+from lightmeter.library.coverage import having
+from lightmeter.library.store import Library
+from lightmeter.types import Array, Item, Words
+
+
+class IndexSink:
+    """Writes what `IndexStage` found.
+
+    series: spec → numbers a row of each encoder of items · words: (spec, numbers a row) of the text encoder, or None
+    path_of: key of a task → its path · stage: fingerprint under which errors are kept
+    twins: filled with spec → cosines of files with a changed copy of themselves
+    """
+
+    def __init__(
+        self, library: Library, series: Mapping[str, int], words: tuple[str, int] | None,
+        *, path_of: Callable[[str], str], stage: str,
+    ) -> None:  # fmt: skip
+        self.library, self.path_of, self.stage = library, path_of, stage
+        self.dims = dict(series)
+        self.words = words
+        self.twins: dict[str, list[float]] = {}
+        self.damaged: list[tuple[str, str]] = []
+
+    def write(self, results: Sequence[Result], failures: Sequence[Failure]) -> None:
+        """Keep one batch; called inside the engine's transaction."""
+        rows = _Rows()
+        written = _Rows()
+        for result in results:
+            self._keep(result.value, rows, written)
+        for spec, dim in self.dims.items():
+            rows.append_to(self.library, spec, owner="item", dim=dim)
+        if self.words:
+            spec, dim = self.words
+            written.append_to(self.library, spec, owner="path", dim=dim)
+        for failure in failures:
+            code = failure.reason.removeprefix("rejected:")
+            self.library.set_error(self.path_of(failure.key), stage=self.stage, code=code, detail=failure.detail)
+
+    def _keep(self, value: Mapping[str, Any], rows: _Rows, written: _Rows) -> None:
+        notes = "; ".join(value["notes"])
+        item = Item(
+            id=value["id"], kind=value["kind"], size_bytes=value["size_bytes"], state=value["state"], reason=notes,
+            duration_s=value["duration_s"], width=value["width"], height=value["height"],
+        )  # fmt: skip
+        taken_at = value["taken_at"] or _iso(value["stamp_ns"])
+        key = self.library.add_content(item, taken_at=taken_at)
+        path = self.library.add_path(value["path"], key, size_bytes=value["size_bytes"], mtime_ns=value["stamp_ns"])
+        self.library.clear_errors(value["path"])
+        self.library.set_words(
+            path, [Words(title, tuple(keywords), source) for source, title, keywords in value["words"]]
+        )
+        for spec, (vectors, times_s) in value["features"].items():
+            rows.add(spec, key, vectors, times_s)
+        if self.words:
+            vectors = value["words_features"]
+            written.add(
+                self.words[0], path, np.empty((0, self.words[1]), np.float32) if vectors is None else vectors, None
+            )
+        for spec, cosine in value["twins"].items():
+            self.twins.setdefault(spec, []).append(cosine)
+        if value["state"] == "damaged":
+            self.damaged.append((value["path"], notes))
+
+
+class _Rows:
+    """Feature rows of one batch, by series, an owner once."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, dict[int, tuple[Array, Array | None]]] = {}
+
+    def add(self, spec: str, owner: int, vectors: Array, times_s: Array | None) -> None:
+        self.parts.setdefault(spec, {})[owner] = (vectors, times_s)
+
+    def append_to(self, library: Library, spec: str, *, owner: str, dim: int) -> None:
+        """Append all rows of one series that the library does not have yet."""
+        parts = self.parts.get(spec, {})
+        if not parts:
+            return
+        series = library.series(spec, owner=owner, dim=dim)
+        known = set() if owner == "path" else having(library.catalogue, series, list(parts))
+        fresh = {key: rows for key, rows in parts.items() if key not in known}
+        empty = [key for key, (vectors, _) in fresh.items() if not len(vectors)]
+        full = {key: rows for key, rows in fresh.items() if len(rows[0])}
+        if owner == "path":
+            library.forget_features(series, list(parts))
+        if full:
+            owners = np.concatenate([np.full(len(vectors), key, np.int64) for key, (vectors, _) in full.items()])
+            vectors = np.concatenate([vectors for vectors, _ in full.values()])
+            times_s = np.concatenate([np.full(len(v), np.nan) if t is None else t for v, t in full.values()])
+            library.append(series, owners, vectors, times_s)
+        library.mark_empty(series, empty)
+
+
+def _iso(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def path_key(path: str, size_bytes: int, stamp_ns: int) -> str:
+    """The name of a task, in plain text: the same file unchanged has the same key, so a failure is not tried again."""
+    return f"{os.fsencode(path).decode('utf-8', 'backslashreplace')}|{size_bytes}|{stamp_ns}"

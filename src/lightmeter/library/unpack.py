@@ -1,0 +1,76 @@
+"""Reading tar archives that strangers made: plain files only, plain names only, and never more than was agreed."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from lightmeter.errors import RejectedFileError
+
+MAX_NAME_BYTES = 255
+MAX_RATIO = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveLimits:
+    """What one archive may hold. Beyond any of these it is rejected."""
+
+    members: int = 1_000_000
+    member_bytes: int = 64 << 30
+    json_bytes: int = 16 << 20
+
+
+def members(path: Path, limits: ArchiveLimits | None = None) -> Iterator[tuple[str, int, IO[bytes]]]:
+    """(name, size, content) of every member of an uncompressed or gzipped tar, in order, read as a stream.
+
+    Raises RejectedFileError for links, devices, sparse files, absolute names, `..`, folders in names, names twice,
+    and content that unpacks to more than 100 times the archive.
+    """
+    limits = limits or ArchiveLimits()
+    room = max(1 << 20, path.stat().st_size * MAX_RATIO)
+    seen: set[str] = set()
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                check_member(member, seen, limits)
+                room -= member.size
+                if room < 0:
+                    raise RejectedFileError("archive-ratio", f"{path.name} unpacks to over {MAX_RATIO} times its size")
+                file = archive.extractfile(member)
+                assert file is not None, member.name
+                yield member.name, member.size, file
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        if isinstance(error, RejectedFileError):
+            raise
+        raise RejectedFileError("archive-damaged", f"{path.name} does not read: {error}") from error
+
+
+def check_member(member: tarfile.TarInfo, seen: set[str], limits: ArchiveLimits) -> None:
+    """Hold one member to the rules above."""
+    name = member.name
+    if not member.isreg() or member.issparse():
+        raise RejectedFileError(
+            "archive-member", f"{name!r} must be a plain file, got a link, folder, device or sparse one"
+        )
+    if not is_plain_name(name):
+        raise RejectedFileError("archive-name", f"{name!r} must be a plain file name without folders")
+    if name in seen:
+        raise RejectedFileError("archive-twice", f"{name!r} stands in the archive twice")
+    seen.add(name)
+    if len(seen) > limits.members:
+        raise RejectedFileError("archive-members", f"the archive holds over {limits.members} files")
+    if member.size > (limits.json_bytes if name.endswith(".json") else limits.member_bytes):
+        raise RejectedFileError("archive-member-size", f"{name!r} claims {member.size} bytes")
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name is one file's name and nothing else."""
+    return (
+        0 < len(name.encode("utf-8", "surrogateescape")) <= MAX_NAME_BYTES
+        and not name.startswith((".", "-"))
+        and not any(letter in name for letter in "/\\\0")
+        and name.isprintable()
+    )

@@ -1,0 +1,66 @@
+"""The door through which every file comes in: only regular files, only our own errors out."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+
+from lightmeter.errors import LightmeterError, RejectedFileError
+
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+def open_file(path: Path | str, *, follow: bool = True) -> BufferedReader:
+    """Open a regular file for reading; FIFOs, devices, sockets and folders are refused without blocking.
+
+    follow: whether the path may be a symbolic link (whoever names the path has judged it)
+    """
+    try:
+        descriptor = os.open(path, _FLAGS if follow else _FLAGS | os.O_NOFOLLOW)
+    except (OSError, ValueError) as error:
+        code = getattr(error, "errno", None)
+        if code in (errno.ENOENT, errno.ENOTDIR):
+            raise RejectedFileError("missing", f"no file at {name_of(path)}") from error
+        if code == errno.ELOOP:
+            raise RejectedFileError("not-a-file", f"{name_of(path)} is a symbolic link") from error
+        raise RejectedFileError("unreadable", f"{name_of(path)} cannot be opened: {error}") from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise RejectedFileError("not-a-file", f"{name_of(path)} is no regular file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: Path | str, limit_bytes: int, *, follow: bool = True) -> bytes:
+    """The whole file, which must not be larger than the limit."""
+    with at_the_door(name_of(path)), open_file(path, follow=follow) as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes > limit_bytes:
+            raise RejectedFileError("too-large", f"{size_bytes} bytes: the limit is {limit_bytes}")
+        return file.read(limit_bytes)
+
+
+def name_of(path: Path | str) -> str:
+    """The file's name as text that can always be printed (invalid UTF-8 becomes `?`)."""
+    return os.fsencode(Path(path).name).decode("utf-8", "replace").replace("\n", "?").replace("\r", "?")
+
+
+@contextmanager
+def at_the_door(what: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into RejectedFileError; our own errors pass."""
+    try:
+        yield
+    except LightmeterError:
+        raise
+    except MemoryError as error:
+        raise RejectedFileError("too-large", f"{what}: not enough memory to decode it") from error
+    except Exception as error:  # decoders raise anything on hostile bytes: this is the one place that may catch it
+        text = " ".join(str(error).split())[:200]
+        raise RejectedFileError("unreadable", f"{what}: {type(error).__name__}: {text}") from error

@@ -1,0 +1,240 @@
+"""Pictures to upright sRGB arrays, no larger than needed; nothing is decoded before its header has been judged."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lightmeter.errors import RejectedFileError
+from lightmeter.media.colours import says_srgb, to_srgb
+from lightmeter.media.door import at_the_door, name_of, read_bytes
+from lightmeter.media.jpeg import JpegHeader, exif_orientation, read_header
+from lightmeter.media.limits import DEFAULT_LIMITS, MediaLimits
+from lightmeter.media.reading import Reading
+from lightmeter.media.sniff import Format, must_sniff
+from lightmeter.types import Array, Image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+_BYTES_PER_PIXEL = {"jpeg": 8, "png": 8, "webp": 16, "gif": 9, "tiff": 10, "bmp": 8, "avif": 16, "heif": 16}
+
+
+def read_image(
+    source: Path | str | bytes, *, short_side: int | None = None, limits: MediaLimits = DEFAULT_LIMITS
+) -> Reading[Image]:
+    """Decode a picture: upright, sRGB, transparency on white, the first page or frame of several.
+
+    short_side: a decode at least this large is enough; the result's short side lies between it and twice it, or is the
+    picture's own where that is smaller. None decodes in full.
+    Raises RejectedFileError: what `sniff` raises, `not-a-picture`, `too-large`, `truncated`, `unreadable`.
+    Cost: a JPEG is scaled while it is decoded (1/2, 1/4, 1/8); other formats are decoded in full, then reduced.
+    """
+    what = "the picture" if isinstance(source, bytes) else name_of(source)
+    with at_the_door(what):
+        data = source if isinstance(source, bytes) else read_bytes(source, limits.picture_bytes)
+        found = must_sniff(data[:4096])
+        if found.kind != "image":
+            raise RejectedFileError("not-a-picture", f"{what} is a {found.kind} ({found.name})")
+        header = read_header(data) if found.name == "jpeg" else None
+        if header is not None:
+            _judge(header.width, header.height, found, limits)
+            if _is_plain(header):
+                pixels = _decode_plain(data, header, short_side)
+                if pixels is not None:
+                    return Reading(Image(upright(pixels, header.orientation)))
+        return _Careful(found, limits, short_side).read(data)
+
+
+def picture_facts(data: bytes, limits: MediaLimits) -> tuple[int, int, str]:
+    """Width and height, upright, and the date in its EXIF as written there; nothing is decoded."""
+    found = must_sniff(data[:4096])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with open_picture(data, limits) as picture:
+            width, height = picture.size
+            if _orientation(picture, found) in (5, 6, 7, 8):
+                width, height = height, width
+            exif = picture.getexif()
+            taken = exif.get_ifd(0x8769).get(0x9003) or exif.get(0x0132) or ""
+            return width, height, str(taken)
+
+
+def upright(pixels: Array, orientation: int) -> Array:
+    """Undo an EXIF orientation (1..8).  pixels: [H, W, C] -> [H, W, C] or [W, H, C]"""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _judge(width: int, height: int, found: Format, limits: MediaLimits) -> None:
+    limits.check_size(width, height)
+    peak_bytes = width * height * _BYTES_PER_PIXEL[found.name]
+    if peak_bytes > limits.decode_bytes:
+        raise RejectedFileError(
+            "too-large",
+            f"{width} x {height} pixels of {found.name} need about {peak_bytes} bytes: the limit is {limits.decode_bytes}",
+        )
+
+
+# -- the fast way: whole 8-bit grey or colour JPEGs in sRGB -----------------------------------------------------------
+
+
+def _is_plain(header: JpegHeader) -> bool:
+    return (
+        header.precision == 8
+        and header.components in (1, 3)
+        and header.complete
+        and (not header.icc or says_srgb(header.icc))
+    )
+
+
+def reduction(width: int, height: int, short_side: int | None) -> int:
+    """By how much a picture may be reduced (1, 2, 4 or 8) so that its short side stays at least `short_side`.
+
+    >>> reduction(1280, 854, 224)
+    2
+    """
+    if short_side is None:
+        return 1
+    return next((n for n in (8, 4, 2) if -(-min(width, height) // n) >= short_side), 1)
+
+
+def _decode_plain(data: bytes, header: JpegHeader, short_side: int | None) -> Array | None:
+    """[H, W, 3] RGB, or None where OpenCV cannot."""
+    import cv2
+
+    flags = {
+        1: cv2.IMREAD_COLOR,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    }[reduction(header.width, header.height, short_side)]
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        return None
+    return None if pixels is None else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels))
+
+
+# -- the careful way: everything else, with Pillow --------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Careful:
+    found: Format
+    limits: MediaLimits
+    short_side: int | None
+    notes: list[str] = field(default_factory=list)
+    damaged: bool = False
+
+    def read(self, data: bytes) -> Reading[Image]:
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            with open_picture(data, self.limits) as picture:
+                orientation = _orientation(picture, self.found)
+                self._load(picture)
+                picture = self._reduced(picture)
+                pixels, notes = to_srgb(picture)
+        self.notes += notes
+        self._hear([str(each.message) for each in heard])
+        return Reading(Image(upright(pixels, orientation)), "damaged" if self.damaged else "ok", tuple(self.notes))
+
+    def _load(self, picture: Picture) -> None:
+        """Decode; of a truncated file, what there is."""
+        pages = getattr(picture, "n_frames", 1) if self.found.name in ("gif", "webp", "tiff", "png", "avif") else 1
+        if pages > 1:
+            self.notes.append(f"the first of {pages} pages or frames")
+        if self.found.name == "jpeg" and self.short_side is not None:
+            n = reduction(*picture.size, self.short_side)
+            picture.draft(None, (picture.width // n, picture.height // n))
+        try:
+            picture.load()
+        except (OSError, SyntaxError, EOFError) as error:
+            if not _partly_decoded(picture):
+                raise RejectedFileError(
+                    "unreadable", f"nothing of the {self.found.name} could be decoded: {error}"
+                ) from error
+            self.damaged = True
+            self.notes.append(f"decoded as far as possible: {error}")
+
+    def _reduced(self, picture: Picture) -> Picture:
+        n = min(picture.size) // self.short_side if self.short_side else 1
+        if n < 2 or picture.mode not in ("L", "RGB", "RGBA", "CMYK", "LA", "RGBX", "YCbCr", "F", "I"):
+            return picture
+        if picture.mode == "LA":
+            picture = picture.convert("RGBA")
+        return picture.reduce(n)
+
+    def _hear(self, messages: list[str]) -> None:
+        for message in dict.fromkeys(messages):
+            if "bomb" not in message:
+                self.notes.append(message[:200])
+                self.damaged |= "runcated" in message
+
+
+def _partly_decoded(picture: Picture) -> bool:
+    """Whether a failed load left pixels behind; then the picture is made to be content with them."""
+    core = getattr(picture, "_im", None)
+    if core is None or not hasattr(picture, "tile"):
+        return False
+    picture.tile = []
+    extrema = picture.getextrema()
+    bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
+    return any(low != high for low, high in bands)
+
+
+def open_picture(data: bytes, limits: MediaLimits) -> Picture:
+    """A lazily opened picture, judged by its header; only the decoder that its first bytes name is tried."""
+    from PIL import Image as pillow  # noqa: N813
+
+    found = must_sniff(data[:4096])
+    if found.name == "heif":
+        _register_heif()
+    if found.name == "webp":
+        _judge(*webp_size(data), found, limits)  # its decoder makes the canvas before the header can be asked
+    try:
+        picture = pillow.open(io.BytesIO(data), formats=(found.decoder,))
+    except pillow.DecompressionBombError as error:
+        raise RejectedFileError("too-large", str(error)) from error
+    _judge(*picture.size, found, limits)
+    return picture
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a WebP's canvas.  Source: RFC 9649, sections 2.4 to 2.7."""
+    kind = data[12:16]
+    if kind == b"VP8X" and len(data) >= 30:
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if kind == b"VP8L" and len(data) >= 25:
+        bits = int.from_bytes(data[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 " and len(data) >= 30:
+        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+    raise RejectedFileError("unreadable", "the WebP does not tell its size")
+
+
+def _orientation(picture: Picture, found: Format) -> int:
+    if found.name == "tiff":
+        value = getattr(picture, "tag_v2", {}).get(0x0112, 1)
+        return value if value in range(1, 9) else 1
+    exif = picture.info.get("exif", b"")
+    return exif_orientation(exif.removeprefix(b"Exif\0\0")) if isinstance(exif, bytes) else 1
+
+
+def _register_heif() -> None:
+    from lightmeter.parts import need
+
+    try:
+        need("pillow_heif", "heif").register_heif_opener()
+    except ImportError as error:
+        raise RejectedFileError("no-decoder", str(error)) from error

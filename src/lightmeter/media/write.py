@@ -1,0 +1,84 @@
+"""Clips to MP4, pictures to PNG or JPEG; a file appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from lightmeter.errors import InvalidValueError
+from lightmeter.types import Clip, Image
+
+
+def write_video(
+    clip: Clip, path: Path | str, *, fps: float, crf: int = 18, metadata: Mapping[str, str] | None = None
+) -> None:
+    """H.264 in MP4, yuv420p, BT.709 marked, index at the front; odd sizes lose their last row or column.
+
+    fps: exact (29.97 is taken as 30000/1001); the clip's own times are not used · crf: 0 (lossless) .. 51
+    metadata: title, comment … as containers name them
+    """
+    import av
+
+    rate = exact_rate(fps)
+    height, width = (side // 2 * 2 for side in clip.frames.shape[1:3])
+    if not len(clip.frames) or not height or not width:
+        raise InvalidValueError(f"a video needs a frame of at least 2 x 2 pixels, got {list(clip.frames.shape)}")
+    with (
+        _whole(Path(path)) as unfinished,
+        av.open(str(unfinished), "w", format="mp4", options={"movflags": "faststart+use_metadata_tags"}) as container,
+    ):
+        container.metadata.update(metadata or {})
+        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        context = stream.codec_context
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range = 1, 1, 1, 1
+        for number, pixels in enumerate(clip.frames):
+            rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
+            frame = rgb.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+            frame.pts, frame.time_base = number, 1 / rate
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def write_image(image: Image, path: Path | str, *, quality: int = 92) -> None:
+    """PNG or JPEG, by the path's ending; quality: of a JPEG, 1..95."""
+    from PIL import Image as pillow  # noqa: N813
+
+    forms = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+    form = forms.get(Path(path).suffix.lower())
+    if form is None:
+        raise InvalidValueError(f"a picture's name must end in {', '.join(forms)}, got {Path(path).name!r}: rename it")
+    with _whole(Path(path)) as unfinished:
+        options = {"quality": quality} if form == "JPEG" else {}
+        pillow.fromarray(image.pixels).save(unfinished, format=form, **options)
+
+
+def exact_rate(fps: float) -> Fraction:
+    """A frame rate as a fraction; 23.976, 29.97, 59.94 and their kin are multiples of 1/1001.
+
+    >>> exact_rate(29.97), exact_rate(12.5)
+    (Fraction(30000, 1001), Fraction(25, 2))
+    """
+    if not 0.001 <= fps <= 1000:
+        raise InvalidValueError(f"fps must be between 0.001 and 1000, got {fps}")
+    nearest = Fraction(round(fps * 1.001) * 1000, 1001)
+    if nearest and abs(float(nearest) - fps) < 0.004 and abs(fps - round(fps)) > 0.004:
+        return nearest
+    return Fraction(fps).limit_denominator(1000)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside the path, renamed to it when all went well, removed when not."""
+    unfinished = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

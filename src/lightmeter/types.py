@@ -1,0 +1,135 @@
+"""The shapes that flow between parts: pictures, clips, sounds, words, and the items of a library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmeter.errors import InvalidValueError
+
+Array = NDArray[Any]
+Kind = Literal["image", "video", "sound"]
+State = Literal["ok", "damaged", "rejected"]
+
+
+def check_axes(name: str, array: Array, axes: str, dtype: type | None = None) -> None:
+    """Hold an array to named axes; a number in `axes` fixes that length.
+
+    Raises InvalidValueError with both shapes, and the axis to move where a fixed length stands elsewhere.
+
+    >>> check_axes("pixels", np.zeros((3, 5, 8)), "H W 3")
+    Traceback (most recent call last):
+    lightmeter.errors.InvalidValueError: pixels must be [H, W, 3], got [3, 5, 8]: the 3 is on axis 0, move it to axis 2
+    """
+    wanted = axes.split()
+    shape = list(np.shape(array))
+    fits = len(shape) == len(wanted) and all(not w.isdigit() or int(w) == n for w, n in zip(wanted, shape, strict=True))
+    if not fits:
+        raise InvalidValueError(f"{name} must be [{', '.join(wanted)}], got {shape}{_moved_axis(wanted, shape)}")
+    if dtype is not None and array.dtype != np.dtype(dtype):
+        raise InvalidValueError(f"{name} must be {np.dtype(dtype)}, got {array.dtype}: convert it first")
+
+
+def _moved_axis(wanted: list[str], shape: list[int]) -> str:
+    if len(wanted) == len(shape):
+        for axis, want in enumerate(wanted):
+            if want.isdigit() and shape[axis] != int(want) and shape.count(int(want)) == 1:
+                return f": the {want} is on axis {shape.index(int(want))}, move it to axis {axis}"
+    return ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """One picture.
+
+    pixels: uint8 [H, W, 3]  RGB, 0..255, upright (EXIF rotation applied), sRGB
+    """
+
+    pixels: Array
+
+    def __post_init__(self) -> None:
+        check_axes("pixels", self.pixels, "H W 3", np.uint8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """Frames and the moments they were shown.
+
+    frames:  uint8   [T, H, W, 3]  RGB, 0..255
+    times_s: float64 [T]           seconds from the start of the source, never falling
+    """
+
+    frames: Array
+    times_s: Array
+
+    def __post_init__(self) -> None:
+        check_axes("frames", self.frames, "T H W 3", np.uint8)
+        check_axes("times_s", self.times_s, str(len(self.frames)))
+        if np.any(np.diff(self.times_s) < 0):
+            raise InvalidValueError("times_s must never fall: sort the frames by time")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """One channel of sound.
+
+    samples: float32 [S]  -1..1
+    rate_hz: samples a second
+    """
+
+    samples: Array
+    rate_hz: int
+
+    def __post_init__(self) -> None:
+        check_axes("samples", self.samples, "S", np.float32)
+        if self.rate_hz <= 0:
+            raise InvalidValueError(f"rate_hz must be above 0, got {self.rate_hz}")
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.rate_hz
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What people wrote about an item, and where it was found.
+
+    source: `sidecar`, `metadata`, `embedded`, `name` (the file's own name) or `query`
+    """
+
+    title: str = ""
+    keywords: tuple[str, ...] = ()
+    source: str = "sidecar"
+
+    @property
+    def text(self) -> str:
+        """Title and keywords as one string, for text encoders."""
+        return ", ".join(part for part in (self.title, *self.keywords) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One content of a library, known by the hash of its bytes; paths are where it was last seen.
+
+    id: sha256 of the bytes, hex · duration_s: seconds, None for pictures · reason: why it is not ok, else ""
+    """
+
+    id: str
+    kind: Kind
+    size_bytes: int
+    state: State = "ok"
+    reason: str = ""
+    duration_s: float | None = None
+    width: int | None = None
+    height: int | None = None
+    paths: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise InvalidValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
+        if self.state not in get_args(State):
+            raise InvalidValueError(f"state must be one of {', '.join(get_args(State))}, got {self.state!r}")
