@@ -56,7 +56,7 @@ def pickled(tree) -> bytes:
 def zipped(tree, storages: dict[str, bytes], *, compression=zipfile.ZIP_STORED, extra=()) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as archive:
-        archive.writestr("archive/data.pkl", tree if isinstance(tree, bytes) and tree[:1] == b"\x80" else pickled(tree))
+        archive.writestr("archive/data.pkl", tree if type(tree) is bytes else pickled(tree))
         for key, data in storages.items():
             archive.writestr(f"archive/data/{key}", data)
         for name, data in extra:
@@ -75,7 +75,14 @@ def legacy(tree, storages: list[tuple[str, int, bytes]], *, little=True) -> byte
 def make():
     """The makers above, under one name."""
     return SimpleNamespace(
-        Raw=Raw, named=named, encoded=encoded, storage=storage, tensor=tensor, pickled=pickled, zipped=zipped, legacy=legacy
+        Raw=Raw,
+        named=named,
+        encoded=encoded,
+        storage=storage,
+        tensor=tensor,
+        pickled=pickled,
+        zipped=zipped,
+        legacy=legacy,
     )
 
 

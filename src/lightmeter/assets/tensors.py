@@ -14,6 +14,7 @@ from lightmeter.types import Array
 
 MOST_TENSORS = 100_000
 MOST_VISITS = 8_000_000
+MOST_CONTAINERS = 500_000
 MOST_WAITING = 1_000_000
 DEEPEST = 50
 LONGEST_NAME = 1_000
@@ -45,15 +46,16 @@ _Path = tuple["_Path | None", Any]
 
 def _walk(tree: Any) -> Iterator[tuple[str, TensorRef]]:
     waiting: list[tuple[_Path | None, Any, int]] = [(None, tree, 0)]
-    visits = 0
+    visits = containers = 0
     while waiting:
         path, value, depth = waiting.pop()
         if isinstance(value, TensorRef):
             yield _joined(path), value
         else:
-            visits += 1 + len(value)
-            inside = _containers(value) if visits <= MOST_VISITS else []
-            if depth >= DEEPEST or visits > MOST_VISITS or len(waiting) + len(inside) > MOST_WAITING:
+            visits, containers = visits + len(value), containers + 1
+            too_many = visits > MOST_VISITS or containers > MOST_CONTAINERS
+            inside = [] if too_many else _containers(value)
+            if depth >= DEEPEST or too_many or len(waiting) + len(inside) > MOST_WAITING:
                 raise UnsafeFileError(f"a checkpoint must nest at most {DEEPEST} deep and not in circles: refused")
             waiting += [((path, key), each, depth + 1) for key, each in inside]
 

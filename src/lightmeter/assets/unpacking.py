@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import lzma
@@ -59,6 +60,10 @@ def unpack(archive: Path, into: Path, wanted: str, *, limits: UnpackLimits | Non
         raise UnsafeFileError(f"{archive.name} uses one name for a file and a folder: refused") from error
     except _BROKEN as error:
         raise RejectedFileError("broken-archive", f"{archive.name}: {str(error)[:200]}") from error
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ):  # an impossible offset or name
+            raise RejectedFileError("broken-archive", f"{archive.name}: {error.strerror}") from error
+        raise
     if not (into / wanted).exists():
         raise RejectedFileError("incomplete-archive", f"{archive.name} does not hold {wanted}")
 

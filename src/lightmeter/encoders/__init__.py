@@ -1,1 +1,1 @@
-"""Media to features: pictures, sound and words become rows of numbers; joint encoders put words and pictures in one space."""
+"""Media to features: pictures, sound and words become rows of numbers, some of them in one space."""

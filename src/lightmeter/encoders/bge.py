@@ -12,7 +12,7 @@ from lightmeter.assets.finding import find
 from lightmeter.assets.table import ASSETS
 from lightmeter.encoders import runtime
 from lightmeter.encoders.protocol import Takes, checked, stacked, unit_rows
-from lightmeter.encoders.wordpiece import TOKENS_STATED, bert_macs, tokens
+from lightmeter.encoders.wordpiece import TOKENS_STATED, tokens, transformer_macs
 from lightmeter.parts import Spelled
 from lightmeter.types import Array, Words
 
@@ -28,25 +28,31 @@ class BgeSmall(Spelled):
 
     @property
     def dim(self) -> int:
+        """Features a row."""
         return 384
 
     @property
     def takes(self) -> Takes:
+        """What goes in."""
         return "words"
 
     @property
     def unit(self) -> str:
+        """What `macs` counts."""
         return f"text of {TOKENS_STATED} tokens"
 
     @property
     def macs(self) -> int:
-        return bert_macs(layers=12, width=384, tokens=TOKENS_STATED)
+        """Matrix products of one unit."""
+        return transformer_macs(layers=12, width=384, tokens=TOKENS_STATED, inner=1536)
 
     @property
     def size_bytes(self) -> int:
+        """Bytes of the weights."""
         return ASSETS["bge-small"].size_bytes
 
     def load(self) -> None:
+        """Read the weights."""
         self._session()
 
     def encode(self, items: Sequence[Words]) -> Array:

@@ -15,7 +15,7 @@ _log = logging.getLogger("lightmeter.encoders")
 
 
 def cache_folder() -> Path:
-    """LIGHTMETER_CACHE, else XDG_CACHE_HOME/lightmeter, else ~/.cache/lightmeter. All in it can be deleted at any time."""
+    """LIGHTMETER_CACHE, else XDG_CACHE_HOME/lightmeter, else ~/.cache/lightmeter; deleting it is harmless."""
     told = os.environ.get("LIGHTMETER_CACHE")
     if told:
         return Path(told)

@@ -31,26 +31,32 @@ class ColorHistogram(Spelled):
 
     @property
     def dim(self) -> int:
+        """Features a row."""
         return self.bins**3
 
     @property
     def takes(self) -> Takes:
+        """What goes in."""
         return "image"
 
     @property
     def unit(self) -> str:
+        """What `macs` counts."""
         return "picture"
 
     @property
     def macs(self) -> int:
+        """Matrix products of one unit."""
         return 0
 
     @property
     def size_bytes(self) -> int:
+        """Bytes of the weights."""
         return 0
 
     @property
     def short_side(self) -> int | None:
+        """Smallest decode that is enough."""
         return 64
 
     def load(self) -> None:

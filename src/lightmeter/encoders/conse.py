@@ -18,7 +18,7 @@ from lightmeter.encoders.efficientnet_lite import EfficientNetLite
 from lightmeter.encoders.imagenet import class_entries, class_names
 from lightmeter.encoders.protocol import Classifier, Encoder, Takes, stacked, unit_rows
 from lightmeter.errors import InvalidValueError
-from lightmeter.parts import Spelled
+from lightmeter.parts import Spelled, build
 from lightmeter.types import Array, Image, Words
 
 TABLE_VERSION = "names 1"
@@ -27,11 +27,12 @@ TABLE_VERSION = "names 1"
 
 @dataclass(frozen=True)
 class Conse(Spelled):
-    """A picture is the mean of the names of its likeliest classes. It finds concepts near the 1,000 names; it is not CLIP.
+    """A picture is the mean of the names of its likeliest classes: concepts near the 1,000 names. It is not CLIP.
 
     encode: N pictures -> float32 [N, text.dim], unit rows.  Cost: that of `image`, its head and k * text.dim MACs.
     Source: Norouzi et al. 2014, arXiv:1312.5650.  Changed: names are centred by their own mean and so is every query;
-    half of a class's vector comes from a sentence that describes its looks; probabilities are flattened by a temperature.
+    half of a class's vector comes from a sentence that describes its looks; probabilities are flattened by a
+    temperature.
     Measured on docs/results/encoders-stamps.json, where the plain recipe stands beside this one.
 
     image: a classifier of ImageNet's classes · text: an encoder of words
@@ -96,7 +97,7 @@ class Conse(Spelled):
         """Read both encoders and the table of names."""
         self.image.load()
         self.text.load()
-        _table(self.text, self.described)
+        _table(self.text.spec, self.described)
 
     def encode(self, items: Sequence[Image]) -> Array:
         """N pictures -> float32 [N, dim]: the classifier's features, derived."""
@@ -104,7 +105,7 @@ class Conse(Spelled):
 
     def derive(self, features: Array) -> Array:
         """Classifier features [N, D] -> float32 [N, dim], row by row.  Cost: about 0.3 ms a row."""
-        names, _ = _table(self.text, self.described)
+        names, _ = _table(self.text.spec, self.described)
         rows = []
         for shares in self.image.probabilities(features):
             likeliest = np.argsort(-shares, kind="stable")[: self.k]
@@ -115,28 +116,30 @@ class Conse(Spelled):
         """N queries -> float32 [N, dim], centred by the mean of the plain names, whatever the other queries are."""
         if isinstance(texts, str):
             raise InvalidValueError("encode_words takes a list of texts, got one text: put it in a list")
-        _, mean = _table(self.text, self.described)
+        _, mean = _table(self.text.spec, self.described)
         return unit_rows(self.text.encode([Words(title=text, source="query") for text in texts]) - mean)
 
 
 @cache
-def _table(text: Encoder, described: float) -> tuple[Array, Array]:
+def _table(text: str, described: float) -> tuple[Array, Array]:
     """A unit vector for each class [1000, D], and the mean of the plain names [D]."""
     digest = hashlib.sha256(json.dumps([class_names(), class_entries()]).encode()).hexdigest()
-    weights = " ".join(asset.sha256 for name, asset in ASSETS.items() if name.startswith(text.spec.partition("/")[0]))
-    stamp = f"{TABLE_VERSION} {text.spec} {weights} {digest} {described!r}"
-    body = kept("conse.npy", stamp, lambda: _make_table(text, described))
+    weights = " ".join(asset.sha256 for name, asset in ASSETS.items() if name.startswith(text.partition("/")[0]))
+    stamp = f"{TABLE_VERSION} {text} {weights} {digest} {described!r}"
+    body = kept("conse.npy", stamp, lambda: _make_table(build(text, "encoder"), described))
     table = np.load(io.BytesIO(body), allow_pickle=False).astype(np.float32)
     return unit_rows(table[:-1]), table[-1]
 
 
 def _make_table(text: Encoder, described: float) -> bytes:
-    """The table as a .npy file, float16 [1001, D]: the classes, then the mean.  Cost: 2,000 runs of the text encoder."""
+    """The table as .npy, float16 [1001, D]: the classes, then the mean.  Cost: 2,000 runs of the text encoder."""
     names = text.encode([Words(title=name) for name in class_names()])
     mean = names.mean(axis=0)
     rows = unit_rows(names - mean)
     if described:
-        sentences = [entry.get("description") or name for name, entry in zip(class_names(), class_entries(), strict=True)]
+        sentences = [
+            entry.get("description") or name for name, entry in zip(class_names(), class_entries(), strict=True)
+        ]
         looks = text.encode([Words(title=sentence) for sentence in sentences])
         rows = unit_rows((1 - described) * rows + described * unit_rows(looks - looks.mean(axis=0)))
     file = io.BytesIO()

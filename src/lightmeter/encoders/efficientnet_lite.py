@@ -54,26 +54,32 @@ class EfficientNetLite(Spelled):
 
     @property
     def dim(self) -> int:
+        """Features a row."""
         return HEAD_CHANNELS
 
     @property
     def takes(self) -> Takes:
+        """What goes in."""
         return "image"
 
     @property
     def unit(self) -> str:
+        """What `macs` counts."""
         return "picture"
 
     @property
     def macs(self) -> int:
+        """Matrix products of one unit."""
         return self._plan.macs
 
     @property
     def size_bytes(self) -> int:
+        """Bytes of the weights."""
         return ASSETS[self._asset].size_bytes
 
     @property
     def short_side(self) -> int | None:
+        """Smallest decode that is enough."""
         return self._plan.padded_side if self.view == "centre" else self._plan.side
 
     @property
@@ -85,12 +91,13 @@ class EfficientNetLite(Spelled):
         return f"efficientnet-lite{self.size}"
 
     def load(self) -> None:
+        """Read the weights."""
         self._session()
 
     def encode(self, items: Sequence[Image]) -> Array:
         """N pictures of any size -> float32 [N, 1280]; one run a picture, so that no batch can change a row."""
         images = checked(items, Image, "efficientnet-lite")
-        session = self._session() if images else None
+        session = self._session()
         return stacked([session.run(None, {"pixels": self._square(each)[None]})[0][0] for each in images], self.dim)
 
     def _square(self, image: Image) -> Array:
@@ -195,7 +202,7 @@ def lite_graph(weights: Weights, plan: LitePlan) -> bytes:
 
 
 def folded(weights: Weights, name: str, norm: str) -> tuple[Array, Array]:
-    """A convolution with its batch norm folded in: kernel' = kernel * g, bias' = beta - mean * g, g = gamma / sqrt(var + eps)."""
+    """A convolution with its norm folded in: kernel * g and beta - mean * g, where g = gamma / sqrt(var + eps)."""
     gain = weights[f"{norm}.weight"] / np.sqrt(weights[f"{norm}.running_var"] + NORM_EPSILON)
     kernel = weights[f"{name}.weight"] * gain[:, None, None, None]
     bias = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * gain

@@ -22,7 +22,7 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 
 @dataclass(frozen=True)
 class GloveMean(Spelled):
-    """Mean of the vectors of a text's known words, each word as often as it stands; the order of words is lost. English.
+    """Mean of the vectors of a text's known words, each as often as it stands; their order is lost. English.
 
     encode: N words -> float32 [N, 50], rows of length 1; a text without a known word gives a row of zeros.
     Cost: a look-up and a sum, no matrix product; 80 MB of vectors are mapped, not read.
@@ -31,25 +31,31 @@ class GloveMean(Spelled):
 
     @property
     def dim(self) -> int:
+        """Features a row."""
         return 50
 
     @property
     def takes(self) -> Takes:
+        """What goes in."""
         return "words"
 
     @property
     def unit(self) -> str:
+        """What `macs` counts."""
         return f"text of {TOKENS_STATED} tokens"
 
     @property
     def macs(self) -> int:
+        """Matrix products of one unit."""
         return 0
 
     @property
     def size_bytes(self) -> int:
+        """Bytes of the weights."""
         return ASSETS["glove"].size_bytes
 
     def load(self) -> None:
+        """Read the weights."""
         _vectors(find("glove"))
 
     def encode(self, items: Sequence[Words]) -> Array:

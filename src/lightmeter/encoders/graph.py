@@ -51,7 +51,7 @@ class Graph:
     def model(
         self, inputs: Mapping[str, tuple[type, Sequence[int | str]]], outputs: Mapping[str, Sequence[int | str]]
     ) -> bytes:
-        """The whole graph as bytes. inputs: name -> (dtype, shape); outputs: name -> shape of float32; a word is a free axis."""
+        """The graph as bytes. inputs: name -> (dtype, shape); outputs: name -> shape; a word is a free axis."""
         from onnx import helper
 
         def value(name: str, dtype: type, shape: Sequence[int | str]) -> Any:

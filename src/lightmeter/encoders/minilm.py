@@ -13,7 +13,7 @@ from lightmeter.encoders import runtime
 from lightmeter.encoders.bert import GRAPH_VERSION, BertShape, bert_graph
 from lightmeter.encoders.cache import kept
 from lightmeter.encoders.protocol import Takes, checked, stacked, unit_rows
-from lightmeter.encoders.wordpiece import TOKENS_STATED, bert_macs, tokens
+from lightmeter.encoders.wordpiece import TOKENS_STATED, tokens, transformer_macs
 from lightmeter.parts import Spelled
 from lightmeter.types import Array, Words
 
@@ -26,30 +26,37 @@ class MiniLm(Spelled):
 
     encode: N words -> float32 [N, 384], rows of length 1; texts are cut after 256 tokens, as the authors do.
     Cost: 0.17 G MACs a text of 16 tokens.
-    Source: Wang et al. 2020, arXiv:2002.10957; sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0); mean pooling, normalised.
+    Source: Wang et al. 2020, arXiv:2002.10957; sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0); mean pooling,
+    normalised.
     """
 
     @property
     def dim(self) -> int:
+        """Features a row."""
         return 384
 
     @property
     def takes(self) -> Takes:
+        """What goes in."""
         return "words"
 
     @property
     def unit(self) -> str:
+        """What `macs` counts."""
         return f"text of {TOKENS_STATED} tokens"
 
     @property
     def macs(self) -> int:
-        return bert_macs(layers=_SHAPE.layers, width=384, tokens=TOKENS_STATED)
+        """Matrix products of one unit."""
+        return transformer_macs(layers=_SHAPE.layers, width=384, tokens=TOKENS_STATED, inner=1536)
 
     @property
     def size_bytes(self) -> int:
+        """Bytes of the weights."""
         return ASSETS["minilm"].size_bytes
 
     def load(self) -> None:
+        """Read the weights."""
         self._session()
 
     def encode(self, items: Sequence[Words]) -> Array:

@@ -19,8 +19,8 @@ _Item = TypeVar("_Item")
 class Encoder(Protocol):
     """Items to rows. Same item, same weights: the same row, whatever else is in the batch.
 
-    Encoders are frozen dataclasses that hold only their options: cheap to make, to compare, to pickle. Weights are read at the
-    first `encode` (or `load`) and kept once a process.
+    Encoders are frozen dataclasses that hold only their options: cheap to make, to compare, to pickle. Weights are
+    read at the first `encode` (or `load`) and kept once a process.
     """
 
     @property

@@ -11,5 +11,5 @@ ENCODERS: dict[str, str] = {
     "log-mel": "lightmeter.encoders.log_mel:LogMel",
     "aisfx": "lightmeter.encoders.aisfx:Aisfx",
     "conse": "lightmeter.encoders.conse:Conse",
-    "clip": "lightmeter.encoders.clip:Clip",
+    "clip": "lightmeter.encoders.clip:ClipEncoder",
 }

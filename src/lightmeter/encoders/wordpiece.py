@@ -29,8 +29,8 @@ def _tokenizer(path: Path, limit: int) -> Any:
     return made
 
 
-def bert_macs(layers: int, width: int, tokens: int, inner: int = 4) -> int:
-    """Matrix products of a BERT encoder for one text: projections, attention and the inner layer (`inner` widths wide)."""
-    projections = (4 + 2 * inner) * width * width * tokens
+def transformer_macs(layers: int, width: int, tokens: int, *, inner: int) -> int:
+    """Matrix products of all layers for one sequence: projections, attention and the inner layer, `inner` wide."""
+    projections = (4 * width + 2 * inner) * width * tokens
     attention = 2 * tokens * tokens * width
     return layers * (projections + attention)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from lightmeter.engines.plan import Blow
 from lightmeter.engines.stage import Beat, Failure, Result, Stage, Task
@@ -55,22 +54,25 @@ def check_outcomes(tasks: Sequence[Task], outcomes: Sequence[Any]) -> None:
             check_value(outcome.key, outcome.value)
 
 
-_PLAIN = (type(None), bool, int, float, str, bytes, np.generic)
+_PLAIN = (type(None), bool, int, float, str, bytes)
 
 
 def check_value(name: str, value: Any) -> None:
     """Hold a value to what Arrow can carry; the name in the error shows where the wrong one sits."""
-    if isinstance(value, np.ndarray):
-        if value.dtype.hasobject:
-            raise InvalidValueError(f"{name} must be an array of numbers or text, got objects: give it a dtype")
-    elif isinstance(value, dict):
+    if isinstance(value, dict):
         for key, each in value.items():
             check_value(f"{name}.{key}", each)
     elif isinstance(value, list | tuple):
         for each in value:
             check_value(name, each)
-    elif type(value) not in _PLAIN and not isinstance(value, np.generic):
+    elif type(value) not in _PLAIN and not _is_plain_array(value):
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
         raise InvalidValueError(
             f"{name} must be a number, text, bytes, None, an array, or a list or dict of these, got {kind}: convert it"
         )
+
+
+def _is_plain_array(value: Any) -> bool:
+    """An array or scalar of numpy without objects; numpy is not imported for this: without it there is none."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray | numpy.generic) and not value.dtype.hasobject

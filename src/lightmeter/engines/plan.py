@@ -48,6 +48,7 @@ class Plan:
         self._retries: deque[Batch] = deque()
         self._dry = False
         self.keys: set[str] = set()
+        self.repeats = 0
 
     def pull(self, stopped: Callable[[], bool]) -> None:
         """Fill the batch that is held ready, outside any transaction: the tasks may come from the same database."""
@@ -55,9 +56,11 @@ class Plan:
             chunk = list(islice(self._source, self._size))
             self._dry = len(chunk) < self._size
             for task in self._fresh(chunk):
-                if task.key not in self.keys:
-                    self.keys.add(task.key)
-                    self._pulled.append(task)
+                if task.key in self.keys:
+                    self.repeats += 1
+                    continue
+                self.keys.add(task.key)
+                self._pulled.append(task)
 
     @property
     def has_next(self) -> bool:

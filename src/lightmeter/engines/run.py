@@ -69,6 +69,7 @@ class _Run:
         self.fingerprint = stage.fingerprint
         self.done = self.failed = self.skipped = self.quarantined = self.restarts = self.in_flight = 0
         self.reasons: Counter[str] = Counter()
+        self.told_stop = False
         self.next_beat = time.monotonic() + BEAT_EVERY_S
 
     def work(self, engine: Engine, tasks: Iterable[Task], batch_size: int) -> Report:
@@ -88,7 +89,7 @@ class _Run:
                 crew.close(kill=state != "done" and self.in_flight > 0)
             with contextlib.suppress(sqlite3.Error) if state == "broken" else contextlib.nullcontext():
                 self.ledger.end(self.number, state)
-        self.tell("stop" if state == "stopped" else "done")
+        self.tell("done")
         return Report(
             self.done, self.failed, self.skipped, self.quarantined, dict(self.reasons), self.restarts,
             state == "stopped", time.monotonic() - began, _cpu_s() - cpu,
@@ -98,7 +99,7 @@ class _Run:
         """Work until nothing is left (False) or until the stop that was asked for (True)."""
         while True:
             self.plan.pull(self.stop.asked)
-            stopped = self.stop.asked()
+            stopped = self._stopped()
             if not stopped:
                 self._hand_out(crew)
             if not self.in_flight:
@@ -110,6 +111,13 @@ class _Run:
             for ending in crew.wait(_TICK_S):
                 self._settle(ending, crew)
             self._beat()
+
+    def _stopped(self) -> bool:
+        asked = self.stop.asked()
+        if asked and not self.told_stop:
+            self.told_stop = True
+            self.tell("stop", detail=f"{self.in_flight} batches in flight are finished first")
+        return asked
 
     def _hand_out(self, crew: Crew) -> None:
         """Lease and start as many batches as there are free hands."""
@@ -176,8 +184,7 @@ class _Run:
 
     def _beat(self) -> None:
         if time.monotonic() >= self.next_beat:
-            self.next_beat = time.monotonic() + BEAT_EVERY_S
-            self.ledger.beat(self.number)
+.ledger.beat(self.number)
 
     def tell(self, kind: EventKind, *, key: str = "", reason: str = "", detail: str = "") -> None:
         """Pass on an event, outside any transaction."""

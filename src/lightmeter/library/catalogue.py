@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lightmeter.errors import LibraryBusyError, LibraryFullError, LibraryReadOnlyError
-from lightmeter.library.connect import damaged
+from lightmeter.errors import LibraryReadOnlyError
+from lightmeter.library.connect import known
 from lightmeter.library.lock import WriterLock
 from lightmeter.types import Array
 
@@ -69,7 +69,7 @@ class Catalogue:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.DatabaseError as error:
-            raise self._known(error) from error
+            raise known(self.folder, error) from error
 
     def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement for every row."""
@@ -78,7 +78,7 @@ class Catalogue:
         except sqlite3.IntegrityError:
             raise
         except sqlite3.DatabaseError as error:
-            raise self._known(error) from error
+            raise known(self.folder, error) from error
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Every row of a query."""
@@ -86,7 +86,7 @@ class Catalogue:
         try:
             return cursor.fetchall()
         except sqlite3.DatabaseError as error:
-            raise self._known(error) from error
+            raise known(self.folder, error) from error
 
     def row(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
         """The first row of a query."""
@@ -101,19 +101,6 @@ class Catalogue:
     def keys(self, sql: str, values: Sequence[Any] = ()) -> Array:
         """A query's one column of whole numbers. Returns int64 [N]."""
         return np.fromiter((row[0] for row in self.rows(sql, values)), np.int64)
-
-    def _known(self, error: sqlite3.DatabaseError) -> Exception:
-        text = str(error)
-        if "malformed" in text or "not a database" in text or "disk image" in text:
-            return damaged(self.folder, error)
-        if "locked" in text or "busy" in text:
-            return LibraryBusyError(f"another process holds the library at {self.folder} ({error}): try again")
-        if "full" in text or "disk I/O" in text:
-            how = "free some space and run the same command again"
-            return LibraryFullError(f"the library at {self.folder} could not be written ({error}): {how}")
-        if "readonly" in text:
-            return LibraryReadOnlyError(f"the library at {self.folder} is open for reading: open it with write=True")
-        return error
 
     def close(self) -> None:
         """Fold the log into the catalogue, let go of both; an open transaction is rolled back."""

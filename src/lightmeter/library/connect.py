@@ -8,10 +8,17 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from lightmeter.errors import LibraryDamagedError, LibraryNotFoundError
+from lightmeter.errors import (
+    LibraryBusyError,
+    LibraryDamagedError,
+    LibraryFullError,
+    LibraryNotFoundError,
+    LibraryReadOnlyError,
+)
 
 NAME = "library.sqlite"
 BUSY_MS = 10_000
+PAGE_BYTES = 16384  # the whole schema fits on the first page, so a torn end never takes the tables' names with it
 NETWORK_SYSTEMS = frozenset(
     [
         "nfs",
@@ -61,12 +68,13 @@ def connect_to_write(path: Path) -> tuple[sqlite3.Connection, str]:
     wanted = "delete" if kind in NETWORK_SYSTEMS else "wal"
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000)
     try:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new catalogue; an old one keeps its own
         got = str(connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0])
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise damaged(path.parent, error) from error
+        raise known(path.parent, error) from error
     if got == "wal":
         return connection, ""
     return connection, f"{path.parent} is on {kind}: no write-ahead log there, readers wait while a batch is written"
@@ -131,3 +139,18 @@ def damaged(folder: Path, error: object) -> LibraryDamagedError:
     return LibraryDamagedError(
         f"the library at {folder} is damaged ({error}): run `lightmeter fsck --repair --library {folder}`"
     )
+
+
+def known(folder: Path, error: sqlite3.DatabaseError) -> Exception:
+    """What an error of SQLite means for a library, with the way out; the error itself where it is a fault of ours."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ")):
+        return damaged(folder, error)
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return LibraryBusyError(f"another process holds the library at {folder} ({error}): try again")
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        how = "free some space and run the same command again"
+        return LibraryFullError(f"the library at {folder} could not be written ({error}): {how}")
+    if name.startswith("SQLITE_READONLY"):
+        return LibraryReadOnlyError(f"the library at {folder} is open for reading: open it with write=True")
+    return error

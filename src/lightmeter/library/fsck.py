@@ -87,7 +87,7 @@ def _repair(folder: Path, lock: WriterLock) -> Health:
         found = _read_only(folder)
         if any(problem.place == "catalogue" for problem in found.problems):
             raise LibraryDamagedError(
-                f"nothing of the catalogue of {folder} could be saved: move the folder away and index again"
+                f"the catalogue of {folder} cannot be saved: move the folder away and index again"
             )
     catalogue = Catalogue(folder, connect_to_write(folder / NAME)[0], lock)
     try:

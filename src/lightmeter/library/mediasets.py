@@ -8,11 +8,13 @@ import json
 import os
 import secrets
 import shutil
+import sqlite3
 import stat
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.library import records
@@ -21,7 +23,7 @@ from lightmeter.library.filters import Where
 from lightmeter.library.records import Record
 from lightmeter.library.shards import make_folder, sync_folder
 from lightmeter.library.store import Library
-from lightmeter.library.unpack import ArchiveLimits, is_plain_name, members
+from lightmeter.library.unpack import Content, is_plain_name, members
 
 SHARD_BYTES = 512 << 20
 SCHEMA = "lightmeter.item/1"
@@ -114,55 +116,72 @@ def read_webdataset(library: Library, folder: Path, into: Path) -> Exchanged:
     make_folder(into)
     tally = Tally()
     for shard in shards:
-        waiting: tuple[str, Path, str] | None = None  # key, file, hash
+        waiting: _Unpacked | None = None
         for name, size, content in members(shard):
             key, suffix = os.path.splitext(name)  # noqa: PTH122 (a member's name, no path)
             if suffix != ".json":
-                waiting = (key, *_unpack(content, into, name))
+                _drop(waiting, tally)
+                waiting = _unpack(content, into, name)
                 continue
-            text = content.read(ArchiveLimits().json_bytes)
-            assert len(text) == size, name
-            if waiting is None or waiting[0] != key:
+            text = content.read(size)
+            if waiting is None or waiting.path.stem != key:
                 tally.skipped.append(f"{name} of {shard.name}: no content stands before it")
                 continue
             _bring_in(library, text, waiting, tally)
             waiting = None
+        _drop(waiting, tally)
     sync_folder(into)
     return tally.done()
 
 
-def _unpack(content: IO[bytes], into: Path, name: str) -> tuple[Path, str]:
-    """Copy one member under its own name. Returns the file and the hash of its content."""
+@dataclass(frozen=True, slots=True)
+class _Unpacked:
+    path: Path
+    digest: str
+    fresh: bool  # it was not there before
+
+
+def _drop(found: _Unpacked | None, tally: Tally, why: str = "no JSON stands behind it") -> None:
+    """Take back what was unpacked and belongs to no item."""
+    if found:
+        tally.skipped.append(f"{found.path.name}: {why}")
+        if found.fresh:
+            found.path.unlink()
+
+
+def _unpack(content: Content, into: Path, name: str) -> _Unpacked:
+    """Copy one member under its own name."""
     target = into / name
     temporary = into / f".{secrets.token_hex(8)}.tmp"
     digest = hashlib.sha256()
-    with temporary.open("xb") as file:
-        while part := content.read(CHUNK_BYTES):
-            digest.update(part)
-            file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
-    if target.exists() and (target.is_symlink() or _hash(target) != digest.hexdigest()):
-        temporary.unlink()
-        raise RejectedFileError("target-exists", f"{target} is there with another content: unpack into another folder")
-    temporary.replace(target)
-    return target, digest.hexdigest()
+    try:
+        with temporary.open("xb") as file:
+            while part := content.read(CHUNK_BYTES):
+                digest.update(part)
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh = not os.path.lexists(target)
+        if not fresh and (target.is_symlink() or not target.is_file() or _hash(target) != digest.hexdigest()):
+            how = "unpack into another folder"
+            raise RejectedFileError("target-exists", f"{target} is there with another content: {how}")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return _Unpacked(target, digest.hexdigest(), fresh)
 
 
-def _bring_in(library: Library, text: bytes, found: tuple[str, Path, str], tally: Tally) -> None:
-    _, path, digest = found
+def _bring_in(library: Library, text: bytes, found: _Unpacked, tally: Tally) -> None:
     try:
         about = json.loads(text)
         if about["schema"] != SCHEMA:
             raise InvalidValueError(f"schema must be {SCHEMA}, got {about['schema']!r}")
-        if about["id"] != digest:
+        if about["id"] != found.digest:
             raise InvalidValueError("its content is not the one its JSON names")
-        record = _merged(about, path)
         with library.transaction():
-            new = records.put(library.catalogue, record)
-    except (ValueError, KeyError, TypeError) as error:
-        path.unlink()
-        tally.skipped.append(f"{path.name}: {error}")
+            new = records.put(library.catalogue, _merged(about, found.path))
+    except (ValueError, KeyError, TypeError, sqlite3.InterfaceError) as error:
+        _drop(found, tally, str(error))
         return
     tally.items += new
     tally.paths += new
@@ -236,7 +255,7 @@ def read_imagefolder(library: Library, folder: Path) -> Exchanged:
                     raise InvalidValueError("its content is not the one the line names")
                 with library.transaction():
                     new = records.put(library.catalogue, _merged(_only_item(about), path))
-            except (ValueError, KeyError, TypeError, OSError) as error:
+            except (ValueError, KeyError, TypeError, OSError, sqlite3.InterfaceError) as error:
                 tally.skipped.append(f"line {number} of {listing.name}: {error}")
                 continue
             tally.items += new

@@ -11,7 +11,7 @@ from pathlib import Path
 from lightmeter.errors import LibraryNotFoundError, LibraryVersionError
 from lightmeter.library import schema
 from lightmeter.library.catalogue import Catalogue
-from lightmeter.library.connect import NAME, connect_to_read, connect_to_write, damaged
+from lightmeter.library.connect import NAME, connect_to_read, connect_to_write, damaged, known
 from lightmeter.library.lock import WriterLock
 from lightmeter.library.migrate import migrate
 from lightmeter.library.shards import broken, make_folder, sync_folder
@@ -34,27 +34,32 @@ def open_catalogue(
     make_folder(folder)
     lock = WriterLock(folder / LOCK_NAME)
     lock.take(wait_s, waiting=waiting)
+    connection = None
     try:
         check_length(path)
         connection, note = connect_to_write(path)
         catalogue = Catalogue(folder, connection, lock)
-        if _is_new(connection, folder):
-            schema.create(connection)
-            sync_folder(folder)
+        try:
+            if _is_new(connection, folder):
+                schema.create(connection)
+                sync_folder(folder)
+        except sqlite3.DatabaseError as error:
+            raise known(folder, error) from error
         _looked_over(catalogue)
         sweep(catalogue)
     except BaseException:
+        if connection:
+            connection.close()
         lock.release()
         raise
     return catalogue, note
 
 
 def _is_new(connection: sqlite3.Connection, folder: Path) -> bool:
-    try:
-        return not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        raise damaged(folder, error) from error
+    empty = not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if empty and any((folder / "shards").glob("*/*.shard")):
+        raise damaged(folder, "its catalogue is empty and its shards are not")
+    return empty
 
 
 def _looked_over(catalogue: Catalogue) -> Catalogue:

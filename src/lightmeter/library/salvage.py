@@ -7,6 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from lightmeter.errors import LibraryDamagedError
 from lightmeter.library import schema
 from lightmeter.library.connect import NAME
 from lightmeter.library.shards import sync_folder
@@ -43,6 +44,11 @@ def salvage(folder: Path) -> dict[str, int]:
             saved[table] = _copy(old, target, table)
         _drop_strays(target)
         target.execute("COMMIT")
+    if not saved["items"]:
+        _forget(new)
+        raise LibraryDamagedError(
+            f"no item of the catalogue of {folder} can be read: move the folder away and index again"
+        )
     with new.open("rb") as file:
         os.fsync(file.fileno())
     for suffix in ("-wal", "-shm"):  # read into the copy above; left there they would be taken for the new one's
@@ -80,6 +86,7 @@ def _copy_rows(old: Path, target: sqlite3.Connection, read: str, write: str) -> 
     """Copy up to the first page that does not read. Returns whether all were."""
     with contextlib.closing(sqlite3.connect(old)) as source:
         try:
+            source.execute("PRAGMA writable_schema = ON")  # read a file that has been cut as far as it goes
             for row in source.execute(read):
                 target.execute(write, row)
         except sqlite3.DatabaseError:

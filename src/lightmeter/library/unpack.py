@@ -23,7 +23,22 @@ class ArchiveLimits:
     json_bytes: int = 16 << 20
 
 
-def members(path: Path, limits: ArchiveLimits | None = None) -> Iterator[tuple[str, int, IO[bytes]]]:
+class Content:
+    """The bytes of one member, read once and in order."""
+
+    def __init__(self, file: IO[bytes], archive: str) -> None:
+        self._file = file
+        self._archive = archive
+
+    def read(self, size_bytes: int) -> bytes:
+        """The next bytes, none at the end. Raises RejectedFileError where the archive ends early."""
+        try:
+            return self._file.read(size_bytes)
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise RejectedFileError("archive-damaged", f"{self._archive} does not read: {error}") from error
+
+
+def members(path: Path, limits: ArchiveLimits | None = None) -> Iterator[tuple[str, int, Content]]:
     """(name, size, content) of every member of an uncompressed or gzipped tar, in order, read as a stream.
 
     Raises RejectedFileError for links, devices, sparse files, absolute names, `..`, folders in names, names twice,
@@ -41,7 +56,7 @@ def members(path: Path, limits: ArchiveLimits | None = None) -> Iterator[tuple[s
                     raise RejectedFileError("archive-ratio", f"{path.name} unpacks to over {MAX_RATIO} times its size")
                 file = archive.extractfile(member)
                 assert file is not None, member.name
-                yield member.name, member.size, file
+                yield member.name, member.size, Content(file, path.name)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         if isinstance(error, RejectedFileError):
             raise

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-VIDEO_CODECS = frozenset(
-    "h264 hevc av1 libdav1d vp8 vp9 mpeg1video mpeg2video mpegvideo mpeg4 msmpeg4v1 msmpeg4v2 msmpeg4 mjpeg mjpegb "
+VIDEO_CODECS = frozenset(  # names of FFmpeg's decoders
+    "h264 hevc av1 libdav1d vp8 vp9 mpeg1video mpeg2video mpegvideo mpeg4 msmpeg4v1 msmpeg4v2 msmpeg4 mjpeg mjpegb "  # noqa: SIM905
     "h261 h263 h263i h263p flv vp6 vp6a vp6f wmv1 wmv2 wmv3 vc1 theora prores dnxhd cfhd ffv1 ffvhuff huffyuv utvideo "
     "rawvideo v210 dvvideo svq1 svq3 qtrle rpza cinepak indeo3 indeo4 indeo5 png gif msvideo1 zmbv vvc".split()
 )
 SOUND_CODECS = frozenset(
-    "aac aac_latm mp1float mp2float mp3float mp1 mp2 mp3 ac3 eac3 dca truehd opus libopus vorbis flac alac wavpack "
-    "amrnb amrwb wmav1 wmav2 wmapro wmalossless speex libspeex nellymoser adpcm_ms adpcm_ima_wav adpcm_ima_qt adpcm_swf "
+    "aac aac_latm mp1float mp2float mp3float mp1 mp2 mp3 ac3 eac3 dca truehd opus libopus vorbis flac alac wavpack "  # noqa: SIM905
+    "amrnb amrwb wmav1 wmav2 wmapro wmalossless speex libspeex nellymoser adpcm_ms adpcm_ima_wav adpcm_ima_qt "
+    "adpcm_swf "
     "adpcm_yamaha gsm gsm_ms qdm2 mace3 mace6 pcm_alaw pcm_mulaw pcm_s8 pcm_u8 pcm_s16le pcm_s16be pcm_u16le pcm_u16be "
     "pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be pcm_f64le pcm_f64be pcm_bluray pcm_dvd "
     "pcm_s16le_planar pcm_s16be_planar".split()

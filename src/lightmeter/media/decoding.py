@@ -50,6 +50,8 @@ class Source:
     errors: int = 0
     corrupt: int = 0
     end_s: float = 0.0
+    widest_s: float = 0.0  # between two packets of the video
+    _last_s: float | None = None
 
     def __post_init__(self) -> None:
         import av.stream
@@ -88,6 +90,7 @@ class Source:
                 self._note(packet)
                 if packet.stream is stream:
                     self.packets += 1
+                    self._measure(packet)
                     yield packet
         except FFmpegError:
             self.errors += 1
@@ -104,6 +107,13 @@ class Source:
                 f"longer than {self.limits.duration_s:.0f} s or {self.limits.frames} frames: that is the limit",
             )
 
+    def _measure(self, packet: Any) -> None:
+        if packet.dts is not None and packet.time_base is not None:
+            at_s = float(packet.dts * packet.time_base)
+            if self._last_s is not None:
+                self.widest_s = max(self.widest_s, at_s - self._last_s)
+            self._last_s = at_s
+
     def notes(self) -> tuple[str, ...]:
         """What is wrong with the stream; empty when nothing was found."""
         found = []
@@ -112,7 +122,7 @@ class Source:
         if self.corrupt:
             found.append(f"{self.corrupt} packets are marked as corrupt")
         declared_s, frames = self.declared_s, self.opened.video.frames if self.opened.video else 0
-        if declared_s is not None and declared_s - self.end_s > max(_LATE_S, _LATE_SHARE * declared_s):
+        if declared_s is not None and declared_s - self.end_s > max(_LATE_S, _LATE_SHARE * declared_s, self.widest_s):
             found.append(f"it ends at {self.end_s:.2f} s, its header says {declared_s:.2f} s")
         elif frames and self.packets < frames - max(1.0, _LATE_SHARE * frames):
             found.append(f"it holds {self.packets} frames, its header says {frames}")
@@ -131,6 +141,7 @@ class SparseDecoder:
     decoded: int = 0
     _needed: set[int] = field(default_factory=set)
     _known: int = -1
+    _shown: int | None = None
     _entry: int | None = None  # stamp of the keyframe after a jump, until its frame has been seen
     _leading_until: int | None = None
 
@@ -141,7 +152,7 @@ class SparseDecoder:
             self.drain()
             context.flush_buffers()
             self._entry = self._leading_until = feed.packets[0].pts
-        self._needed |= feed.needed
+        self._needed |= {stamp for stamp in feed.needed if self._shown is None or stamp > self._shown}
         self._known = feed.known
         for packet in feed.packets:
             may_skip = packet.pts <= feed.known and packet.pts not in feed.needed
@@ -152,11 +163,12 @@ class SparseDecoder:
         """Take the frames that the decoder still holds back; all that is needed must be there afterwards."""
         self._decode(None)
         if not self._needed <= self.frames.keys():
-            raise UnusualStream
+            raise UnusualStream("a wanted frame did not come out")
 
     def forget(self, stamp: int) -> None:
         """Frames up to this one are no longer wanted."""
         self._needed.discard(stamp)
+        self._shown = stamp
         for old in [each for each in self.frames if each <= stamp]:
             del self.frames[old]
 
@@ -176,17 +188,17 @@ class SparseDecoder:
         except FFmpegError as error:
             if packet is not None and self._leading_until is not None and packet.pts < self._leading_until:
                 return  # it leans on frames before the jump, which were left out, and is not wanted
-            raise UnusualStream from error
+            raise UnusualStream("a packet cannot be decoded") from error
         self.decoded += packet is not None
         for frame in frames:
             self._keep(frame)
 
     def _keep(self, frame: VideoFrame) -> None:
         if frame.pts is None or frame.is_corrupt:
-            raise UnusualStream
+            raise UnusualStream("a frame without stamp, or corrupt")
         if frame.pts == self._entry:
             self._entry = None
             if frame.pict_type != _INTRA and (not frame.key_frame or self._context.name in ("h264", "hevc")):
-                raise UnusualStream  # a keyframe in name only: later frames would come out different
+                raise UnusualStream("a keyframe in name only: frames after it would come out different")
         if frame.pts in self._needed or frame.pts > self._known:
             self.frames[frame.pts] = frame

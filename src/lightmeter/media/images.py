@@ -21,6 +21,7 @@ from lightmeter.types import Array, Image
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
+    from PIL.ImageFile import ImageFile
 
 _BYTES_PER_PIXEL = {"jpeg": 8, "png": 8, "webp": 16, "gif": 9, "tiff": 10, "bmp": 8, "avif": 16, "heif": 16}
 
@@ -82,7 +83,7 @@ def _judge(width: int, height: int, found: Format, limits: MediaLimits) -> None:
     if peak_bytes > limits.decode_bytes:
         raise RejectedFileError(
             "too-large",
-            f"{width} x {height} pixels of {found.name} need about {peak_bytes} bytes: the limit is {limits.decode_bytes}",
+            f"{width} x {height} pixels of {found.name} need {peak_bytes} bytes: the limit is {limits.decode_bytes}",
         )
 
 
@@ -143,8 +144,7 @@ class _Careful:
             with open_picture(data, self.limits) as picture:
                 orientation = _orientation(picture, self.found)
                 self._load(picture)
-                picture = self._reduced(picture)
-                pixels, notes = to_srgb(picture)
+                pixels, notes = to_srgb(self._reduced(picture))
         self.notes += notes
         self._hear([str(each.message) for each in heard])
         return Reading(Image(upright(pixels, orientation)), "damaged" if self.damaged else "ok", tuple(self.notes))
@@ -193,7 +193,7 @@ def _partly_decoded(picture: Picture) -> bool:
     return any(low != high for low, high in bands)
 
 
-def open_picture(data: bytes, limits: MediaLimits) -> Picture:
+def open_picture(data: bytes, limits: MediaLimits) -> ImageFile:
     """A lazily opened picture, judged by its header; only the decoder that its first bytes name is tried."""
     from PIL import Image as pillow  # noqa: N813
 

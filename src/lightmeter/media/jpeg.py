@@ -42,7 +42,8 @@ def read_header(data: bytes) -> JpegHeader:
         if marker in (None, 0xDA, 0xD9):
             break
         if marker in _SIZES and len(body) >= 6 and size is None:
-            size = (marker, body[0], *(int.from_bytes(body[i : i + 2], "big") for i in (1, 3)), body[5])
+            height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
+            size = (marker, body[0], height, width, body[5])
         elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
             icc.append((body[12], body[14:]))
         elif marker == 0xE1 and body.startswith(b"Exif\0\0"):
@@ -50,8 +51,9 @@ def read_header(data: bytes) -> JpegHeader:
     if size is None:
         raise RejectedFileError("truncated", "the JPEG ends before its size is told")
     return JpegHeader(
-        width=size[3], height=size[2], components=size[4], precision=size[1], progressive=size[0] in (0xC2, 0xC6, 0xCA, 0xCE),
-        icc=b"".join(part for _, part in sorted(icc)), orientation=orientation, complete=data.rfind(b"\xff\xd9", -65536) > at,
+        width=size[3], height=size[2], components=size[4], precision=size[1],
+        progressive=size[0] in (0xC2, 0xC6, 0xCA, 0xCE), icc=b"".join(part for _, part in sorted(icc)),
+        orientation=orientation, complete=data.rfind(b"\xff\xd9", -65536) > at,
     )  # fmt: skip
 
 

@@ -11,9 +11,11 @@ from lightmeter.errors import InvalidValueError, RejectedFileError
 class MediaLimits:
     """Bounds that hold for one file; what is above them is refused with the code `too-large`.
 
-    pixels: of one picture, checked on its header before anything is decoded · frame_pixels: of a video's frame (8K fits)
-    side: longest side, in pixels · decode_bytes: estimated peak of one decode (see `images.peak_bytes`)
-    picture_bytes: size of a picture's file, which is read whole · words_bytes: of one sidecar · table_bytes: of a folder's metadata table
+    pixels: of one picture, checked on its header before anything is decoded
+    frame_pixels: of a video's frame (8K fits) · side: longest side, in pixels
+    decode_bytes: estimated peak of one picture's decode, from its header; pixels held by read_clip
+    picture_bytes: size of a picture's file, which is read whole
+    words_bytes: of one sidecar · table_bytes: of a folder's metadata table
     duration_s: of a video or sound · frames: decoded from one video · streams: in one container
     sound_bytes: of decoded samples held at once
     """

@@ -22,7 +22,8 @@ _UNSPECIFIED = 2
 class Converter:
     """Turns frames into uint8 [H, W, 3] of one size: that of the first frame, scaled so that its short side fits.
 
-    Colours: the stream's matrix and range; unmarked ones are BT.709 from 720 lines on, else BT.601. HDR is not tone-mapped.
+    Colours: the stream's matrix and range; unmarked ones are BT.709 from 720 lines on, else BT.601.
+    HDR is not tone-mapped.
     """
 
     short_side: int | None

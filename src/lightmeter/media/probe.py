@@ -47,7 +47,8 @@ class Probe:
 def probe(path: Path | str, limits: MediaLimits = DEFAULT_LIMITS) -> Probe:
     """Read a file's headers.
 
-    Raises RejectedFileError: what `sniff` raises, `unknown-format` for other kinds, `unreadable`, `too-large`, `no-streams`.
+    Raises RejectedFileError: what `sniff` raises, `unknown-format` for other kinds, `unreadable`, `too-large`,
+    `no-streams`.
     """
     found = sniff(path)
     if found is None:

@@ -41,7 +41,7 @@ class Feed:
     """Packets to decode next, in order.
 
     jump: the decoder must be drained and flushed first, since packets before these were left out
-    needed: stamps whose frames are wanted · known: no frame up to this stamp is wanted except those
+    needed: stamps whose frames are wanted, some of which may have been handed over before · known: no frame up to this stamp is wanted except those
     """
 
     packets: list[Any]
@@ -73,11 +73,13 @@ class Planner:
     def add(self, packet: Any) -> Iterator[Feed]:
         """Take the next packet; yields what can be decoded now."""
         pts, dts = packet.pts, packet.dts
-        if pts is None or dts is None or pts < dts:
-            raise UnusualStream
+        if pts is None or (dts is not None and pts < dts):
+            raise UnusualStream(f"a packet of stamps {pts} and {dts}")
         if self._settled is not None and pts <= self._settled and not packet.is_discard:
-            raise UnusualStream  # it should have been shown before
+            raise UnusualStream("a packet comes after its moment was settled")
         self._take(packet)
+        if dts is None:
+            return  # it says nothing about what is still to come
         if self.ticks is None and self._stamps and dts > self._stamps[0]:
             self._begin()
         if self.ticks is not None:
@@ -89,7 +91,7 @@ class Planner:
         """No packet is left: settle the moments up to the end of the last frame."""
         if self.ticks is None:
             if not self._stamps:
-                raise UnusualStream
+                raise UnusualStream("no frame at all")
             self._begin()
         assert self.ticks is not None
         if self.k < self.ticks.moments_before(self._end):
@@ -97,7 +99,7 @@ class Planner:
 
     def _take(self, packet: Any) -> None:
         if not self._pending and self.ticks is None and not packet.is_keyframe:
-            raise UnusualStream  # a recording that starts in the middle
+            raise UnusualStream("it starts in the middle of a group")
         if packet.is_keyframe and self.ticks is not None and packet.pts <= self.ticks.at(self.k):
             self._skipped |= bool(self._pending)
             self._pending.clear()
@@ -106,13 +108,15 @@ class Planner:
         self._pending.append(packet)
         self._bytes += packet.size
         if not packet.is_discard:
+            if packet.pts in self._stamps:
+                raise UnusualStream("two frames of one stamp")
             insort(self._stamps, packet.pts)
             self._end = max(self._end, packet.pts + max(packet.duration or 0, 1))
 
     def _begin(self) -> None:
         first = next(p for p in self._pending if not p.is_discard)
         if first is self._pending[0] and self._stamps[0] < first.pts:
-            raise UnusualStream  # pictures before the first keyframe
+            raise UnusualStream("frames before the first keyframe")
         self.ticks = Ticks(self._stamps[0], self.step)
 
     def _settle(self, frontier: int) -> Iterator[Feed]:
@@ -122,27 +126,27 @@ class Planner:
         while (moment := self.ticks.at(self.k)) < frontier:
             place = bisect_right(self._stamps, moment) - 1
             if place < 0:
-                raise UnusualStream
+                raise UnusualStream("no frame for a moment")
             stamp = self._stamps[place]
             del self._stamps[:place]
             self.wanted.append((self.k, stamp))
             marked.add(stamp)
             self._settled = moment
             self.k += 1
-        places = [i for i, p in enumerate(self._pending) if p.pts in marked and not p.is_discard] if marked else []
-        if places:
-            yield self._cut(places[-1] + 1, frozenset(marked))
+        if marked:
+            places = [i for i, p in enumerate(self._pending) if p.pts in marked and not p.is_discard]
+            yield self._cut(places[-1] + 1 if places else 0, frozenset(marked))
 
     def _cut(self, count: int, needed: frozenset[int]) -> Feed:
         """Hand over the first packets, from the last keyframe that is enough for all that is needed."""
-        lowest = min(needed) if needed else None
+        lowest = min((p.pts for p in self._pending[:count] if p.pts in needed), default=None)
         first = 0
         for i, packet in enumerate(self._pending[:count]):
             if packet.is_keyframe and lowest is not None and packet.pts <= lowest:
                 first = i
-        jump = first > 0 or self._skipped
+        jump = count > 0 and (first > 0 or self._skipped)
         feed = Feed(self._pending[first:count], jump, needed, self._settled if self._settled is not None else -1)
         del self._pending[:count]
-        self._skipped = False
+        self._skipped = self._skipped and not count
         self._bytes = sum(packet.size for packet in self._pending)
         return feed

@@ -11,11 +11,9 @@ from lightmeter.types import Kind
 
 HEAD_BYTES = 4096
 
-IMAGE_NAMES = frozenset("jpg jpeg jpe jfif png apng webp gif tif tiff bmp dib avif heic heif".split())
-VIDEO_NAMES = frozenset(
-    "mp4 m4v mov qt mkv webm avi mpg mpeg mpe vob ts mts m2ts flv ogv wmv asf 3gp 3g2".split()
-)  # fmt: skip
-SOUND_NAMES = frozenset("wav mp3 flac ogg oga opus m4a m4b aac aif aiff wma mka".split())
+IMAGE_NAMES = frozenset("jpg jpeg jpe jfif png apng webp gif tif tiff bmp dib avif heic heif".split())  # noqa: SIM905
+VIDEO_NAMES = frozenset("mp4 m4v mov qt mkv webm avi mpg mpeg mpe vob ts mts m2ts flv ogv wmv asf 3gp 3g2".split())  # noqa: SIM905
+SOUND_NAMES = frozenset("wav mp3 flac ogg oga opus m4a m4b aac aif aiff wma mka".split())  # noqa: SIM905
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,8 @@ WAV, FLAC, AIFF = Format("sound", "wav", "wav"), Format("sound", "flac", "flac")
 MP3, AAC = Format("sound", "mp3", "mp3"), Format("sound", "aac", "aac")
 
 _PLAIN = (
-    (b"\xff\xd8\xff", JPEG), (b"\x89PNG\r\n\x1a\n", PNG), (b"GIF87a", GIF), (b"GIF89a", GIF), (b"II*\0", TIFF), (b"MM\0*", TIFF),
+    (b"\xff\xd8\xff", JPEG), (b"\x89PNG\r\n\x1a\n", PNG), (b"GIF87a", GIF), (b"GIF89a", GIF),
+    (b"II*\0", TIFF), (b"MM\0*", TIFF),
     (b"\x1aE\xdf\xa3", MATROSKA), (b"FLV\x01", FLV), (b"\0\0\x01\xba", MPEG_PS), (b"\0\0\x01\xb3", MPEG_ES),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", ASF), (b"fLaC", FLAC),
 )  # fmt: skip
@@ -59,7 +58,8 @@ _DISGUISES = (
     (b"%pdf", "a PDF document"), (b"#!", "a script"), (b";ffmetadata", "an FFmpeg metadata script"),
     (b"id;", "a script"), (b"<", "an XML or HTML document (SVG, DASH, ASX, SMIL …)"), (b"{", "a JSON document"),
     (b"http://", "a list of addresses"), (b"https://", "a list of addresses"), (b"file ", "an FFmpeg file list"),
-    (b"file:", "a list of addresses"), (b"mvg", "an ImageMagick script"), (b"push graphic-context", "an ImageMagick script"),
+    (b"file:", "a list of addresses"), (b"mvg", "an ImageMagick script"),
+    (b"push graphic-context", "an ImageMagick script"),
 )  # fmt: skip
 
 

@@ -171,10 +171,9 @@ def read_sound(
 def log_mel(sound: Sound, *, bands: int = 64, window_s: float = 0.025, step_s: float = 0.010) -> Array:
     """Log energies in bands that are equally wide on the mel scale.
 
-    sound: [S] -> float32 [T, bands], T = 1 + (S - window) // step, at least one row (a short sound is padded with zeros)
-    Each row: Hann window, power spectrum, triangles of height 1 on the HTK scale mel = 2595 log10(1 + f / 700) from 0 Hz
-    to half the rate, then ln(energy + 1e-6); sums are divided by the window's energy, so a full-scale sine stays near
-    ln 0.5 in its band whatever the window.
+    sound: [S] -> float32 [T, bands], T = 1 + (S - window) // step; a sound shorter than a window is padded to one row
+    Each row: Hann window, power spectrum, triangles of height 1 on the HTK scale, mel = 2595 log10(1 + f / 700), from
+    0 Hz to half the rate, then ln(energy + 1e-6). The window is scaled so that energies do not depend on its length.
     Cost: O(T * window * log(window)).  Source: Davis and Mermelstein 1980; HTK book, section 5.4.
     """
     window, step = round(window_s * sound.rate_hz), round(step_s * sound.rate_hz)

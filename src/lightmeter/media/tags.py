@@ -15,7 +15,7 @@ from lightmeter.media.limits import MediaLimits
 from lightmeter.media.sniff import sniff
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
+    from PIL.ImageFile import ImageFile as Picture
 
 Tags = tuple[list[str], list[str]]  # titles, keywords
 
@@ -29,7 +29,8 @@ _CONTAINER_TITLES, _CONTAINER_KEYWORDS = (
 )
 _BORING = re.compile(
     r"\s*(olympus digital camera|sony dsc|digital camera|dcim|minolta.*camera|kodak.*camera|created with (the )?gimp.*|"
-    r"file source:.*|cof|oznor.*|default|untitled|lavf.*|handler.*|converted by.*|nero ai.*|(software|optimized|compressed) .*)\s*",
+    r"file source:.*|cof|oznor.*|default|untitled|lavf.*|cmp3\..*|handler.*|converted by.*|nero ai.*|"
+    r"(software|optimized|compressed) .*)\s*",
     re.IGNORECASE,
 )  # fmt: skip
 

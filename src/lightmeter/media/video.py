@@ -58,7 +58,7 @@ class FrameReader:
         self.decoded = 0
         self.duration_s = 0.0
         self._shown = 0
-        self._unusual = False
+        self._unusual = ""  # why every frame had to be decoded
 
     def __iter__(self) -> Iterator[tuple[float, Array]]:
         self._reset()
@@ -76,12 +76,14 @@ class FrameReader:
             source = self._source(opened)
             decoder = SparseDecoder(source)
             try:
+                if _stamps_lie(opened):
+                    raise UnusualStream("no stamps of showing")
                 planner = Planner(_step(opened, fps))
                 for k, pixels in _sparse(source, planner, decoder, convert):
                     yield k / fps, pixels
                     self._shown = k + 1
-            except UnusualStream:
-                self._unusual = True
+            except UnusualStream as reason:
+                self._unusual = str(reason)
             finally:
                 self.decoded += decoder.decoded
             if not self._unusual:
@@ -129,9 +131,11 @@ class FrameReader:
         context.skip_frame = "DEFAULT"
         gap = _usual_gap(source.opened)
         last: int | None = None
+        by_order = _stamps_lie(source.opened)
         for packet in _and_none(source):
             for frame in _decode(context, packet, source):
-                stamp = frame.pts if frame.pts is not None else (0 if last is None else last + gap)
+                known = frame.dts if by_order else frame.pts
+                stamp = known if known is not None else (0 if last is None else last + gap)
                 last = stamp if last is None else max(stamp, last)
                 source.corrupt += frame.is_corrupt
                 yield frame, last
@@ -176,7 +180,7 @@ def _sparse(
             planner.wanted.popleft()
             yield k, last.pixels(convert)
     if planner.wanted:
-        raise UnusualStream
+        raise UnusualStream("a wanted frame did not come out")
 
 
 def _feeds(source: Source, planner: Planner) -> Iterator[Any]:
@@ -213,6 +217,13 @@ def _time_base(opened: Opened) -> Fraction:
 def _step(opened: Opened, fps: float) -> Fraction:
     """Ticks of the stream's clock from one moment to the next."""
     return 1 / (Fraction(fps).limit_denominator(1_000_000) * _time_base(opened))
+
+
+def _stamps_lie(opened: Opened) -> bool:
+    """AVI has no stamps of showing: where frames are reordered, those FFmpeg makes up are in the wrong order."""
+    assert opened.video is not None
+    context = opened.video.codec_context
+    return opened.format.name == "avi" and context.name in ("h264", "hevc") and bool(context.has_b_frames)
 
 
 def _usual_gap(opened: Opened) -> int:

@@ -72,11 +72,11 @@ def _clean(text: str) -> str:
     return " ".join(kept.split())
 
 
-# -- the name -----------------------------------------------------------------------------------------------------------
+# -- the name ---------------------------------------------------------------------------------------------------------
 
 _CAMERA = frozenset(
-    "img image dsc dscn dscf dscp pxl vid video mvi mov gopr gopro gp gx gh sam cimg pict picture photo p wp pano burst "
-    "screenshot snapchat whatsapp signal telegram fb copy edited final new untitled wa jpg jpeg png mp4 scan hdr ver".split()
+    "img image dsc dscn dscf dscp pxl vid video mvi mov gopr gopro gp gx gh sam cimg pict picture photo p wp pano "  # noqa: SIM905
+    "burst screenshot snapchat whatsapp telegram fb copy edited final new untitled wa jpg jpeg png scan hdr".split()
 )
 _PIECES = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
@@ -98,7 +98,7 @@ def words_of_name(path: Path | str) -> str:
     return "" if hexadecimal else " ".join(pieces)[:MOST_TITLE]
 
 
-# -- beside the file ------------------------------------------------------------------------------------------------------
+# -- beside the file --------------------------------------------------------------------------------------------------
 
 
 def _sidecars(path: Path, limits: MediaLimits, notes: list[str]) -> Iterator[Words]:
@@ -170,7 +170,7 @@ def _text(path: Path, limit_bytes: int, notes: list[str]) -> str | None:
         return data.decode("utf-8", "replace")
 
 
-# -- tables of a folder -----------------------------------------------------------------------------------------------------
+# -- tables of a folder -----------------------------------------------------------------------------------------------
 
 
 def _from_tables(path: Path, root: Path | None, limits: MediaLimits, notes: list[str]) -> Iterator[Words]:

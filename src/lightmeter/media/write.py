@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -79,6 +78,6 @@ def _whole(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     try:
         yield unfinished
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """What an answer costs: measured costs, trials, frontiers, records, benchmarks and the machine they ran on."""
 
-from lightmeter.meter.bench import Bench, run_bench
+from lightmeter.meter.bench import Bench, bench_rows, run_bench
 from lightmeter.meter.cost import NOTHING, Cost, Meter, measure
 from lightmeter.meter.machine import machine
 from lightmeter.meter.record import Record, hash_of, read_results, write_results
@@ -18,6 +18,7 @@ __all__ = [
     "Roofline",
     "Spread",
     "Trial",
+    "bench_rows",
     "choose",
     "hash_of",
     "machine",

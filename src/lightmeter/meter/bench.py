@@ -56,6 +56,24 @@ def run_bench(
     return Record(bench.id, bench.question, rows, data_hash=data_hash, seed=bench.seed, notes=notes)
 
 
+def bench_rows(record: Record) -> list[dict[str, Any]]:
+    """The rows of a bench's record made flat for a text table: quality, median seconds, IQR, and times the first."""
+    return [
+        {
+            "variant": row["candidate"],
+            **row["quality"],
+            "wall_s": row["cost"]["wall_s"],
+            "wall_iqr_s": row["spreads"]["wall_s"]["iqr"],
+            "cpu_s": row["cost"]["cpu_s"],
+            "cpu_iqr_s": row["spreads"]["cpu_s"]["iqr"],
+            "peak_mb": round(row["cost"]["peak_bytes"] / 1e6, 1),
+            "times_wall": row["times"].get("wall_s"),
+            "times_cpu": row["times"].get("cpu_s"),
+        }
+        for row in record.rows
+    ]
+
+
 def _bound(call: Callable[[Any], Any], data: Any) -> Callable[[], Any]:
     return lambda: call(data)
 

@@ -32,7 +32,7 @@ def best_rate(works: Sequence[Work], amount: float, budget_s: float) -> float:
         while rounds < 2 or time.perf_counter() < end_s:
             start_s = time.perf_counter()
             list(pool.map(lambda work: _repeat(work, calls), works))
-            best = max(best, calls * len(works) * amount / (time.perf_counter() - start_s))
+            best = max(best, calls * len(works) * amount / max(1e-9, time.perf_counter() - start_s))
             rounds += 1
     return best
 

@@ -30,7 +30,7 @@ _STAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One inverted bottleneck: expand 1x1, depthwise kernel x kernel, project 1x1; input added back where shapes agree."""
+    """An inverted bottleneck: expand 1x1, depthwise, project 1x1; the input is added where shapes agree."""
 
     kernel: int
     stride: int
@@ -40,10 +40,12 @@ class Block:
 
     @property
     def expands(self) -> bool:
+        """Whether it has an expansion at all: the first block has none."""
         return self.channels_mid != self.channels_in
 
     @property
     def adds_input(self) -> bool:
+        """Whether input and output have one shape."""
         return self.stride == 1 and self.channels_in == self.channels_out
 
 
@@ -51,8 +53,8 @@ class Block:
 class LitePlan:
     """All blocks of one size, and the side of its square input in pixels.
 
-    Source: Tan & Le 2019, arXiv:1905.11946; the Lite variants (no squeeze-and-excite, ReLU6, stem and head not scaled) are
-    those of github.com/tensorflow/tpu, models/official/efficientnet/lite.
+    Source: Tan & Le 2019, arXiv:1905.11946; the Lite variants (no squeeze-and-excite, ReLU6, stem and head not scaled)
+    are those of github.com/tensorflow/tpu, models/official/efficientnet/lite.
     """
 
     side: int

@@ -14,7 +14,7 @@ import numpy as np
 from lightmeter.errors import InvalidValueError
 from lightmeter.meter.files import write_whole
 from lightmeter.meter.trials import Frontier, Trial
-from lightmeter.report.text import clean, clip_text
+from lightmeter.report.text import bytes_text, clean, clip_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,6 +74,7 @@ def frontier_png(
         axes.plot(_prices(points, price), _qualities(points), "o", color=_AMBER, ms=8, zorder=4)
         _whiskers(axes, trials, price)
         _log_when_wide(axes, _prices(trials, price))
+        axes.xaxis.set_major_formatter(_bytes if price.endswith("_bytes") else _number)
         axes.margins(x=0.18, y=0.15)
         _name_points(axes, trials, price, strong=points)
         return _png(figure, path)
@@ -158,6 +159,14 @@ def _label(text: str, width: int = 40) -> str:
     return f"\u200a{shown}" if shown.startswith("_") else shown
 
 
+def _number(value: float, _position: float = 0.0) -> str:
+    return f"{value:g}"
+
+
+def _bytes(value: float, _position: float = 0.0) -> str:
+    return bytes_text(value)
+
+
 def _prices(trials: Sequence[Trial], price: str) -> list[float]:
     return [trial.price(price) for trial in trials]
 
@@ -174,7 +183,11 @@ def _whiskers(axes: Axes, trials: Sequence[Trial], price: str) -> None:
 
 def _log_when_wide(axes: Axes, prices: Sequence[float]) -> None:
     if min(prices) > 0 and max(prices) / min(prices) >= _RATIO_FOR_LOG:
+        from matplotlib.ticker import LogLocator, NullLocator
+
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _name_points(axes: Axes, trials: Sequence[Trial], price: str, *, strong: Sequence[Trial]) -> None:
@@ -182,12 +195,8 @@ def _name_points(axes: Axes, trials: Sequence[Trial], price: str, *, strong: Seq
     for trial in trials if len(trials) <= 12 else strong:
         color = _INK if trial in strong else _SOFT
         place = (trial.price(price), trial.quality)
-        axes.annotate(
-            _label(trial.candidate, 32),
-            place,
-            (0, 9),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8.5,
-            color=color,
-        )
+        offset, side = ((-5, 6), "right") if trial in strong else ((6, -12), "left")  # above the steps, below them
+        if trial == strong[0]:
+            offset, side = (-4, 8), "left"  # clear of the axis
+        name = _label(trial.candidate, 32)
+        axes.annotate(name, place, offset, textcoords="offset points", ha=side, fontsize=8.5, color=color)

@@ -122,24 +122,24 @@ class _Pen:
             low, high = (middle, high) if font.getlength(text[:middle] + "…") <= width else (low, middle - 1)
         return text[:low] + "…" if low else ""
 
-    def lines(self, text: str, count: int) -> list[str]:
-        """The text broken at its own line ends and at spaces; the last line is cut with an ellipsis."""
+    def lines(self, text: str, count: int, width: float) -> list[str]:
+        """At most `count` lines: broken at line ends and at spaces; what does not fit is cut with an ellipsis."""
         out: list[str] = []
         for paragraph in clean(text, lines=True).split("\n"):
             current = ""
             for word in paragraph.split():
                 longer = f"{current} {word}".strip()
-                if current and self.small.getlength(longer[:500]) > self.tile:
+                if current and self.small.getlength(longer[:500]) > width:
                     out.append(current)
                     longer = word
                 current = longer
             out.append(current)
         if len(out) > count:
             out = [*out[: count - 1], " ".join(out[count - 1 :])]
-        return [self.fit(line, self.tile) for line in out]
+        return [self.fit(line, width) for line in out]
 
     def write(self, draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str) -> None:
-        for index, line in enumerate(self.lines(text, _LINES)):
+        for index, line in enumerate(self.lines(text, _LINES, self.tile)):
             draw.text((place[0], place[1] + index * self.line_height), line, _FAINT if index else _INK, font=self.small)
 
 
@@ -172,7 +172,7 @@ def _put(
         return
     middle = left + pen.tile / 2
     draw.line((left + pen.tile * 0.4, top + pen.tile * 0.3, left + pen.tile * 0.6, top + pen.tile * 0.3), _AMBER, 2)
-    for index, line in enumerate(pen.lines(made, 5)):
+    for index, line in enumerate(pen.lines(made, 5, 0.86 * pen.tile)):
         half = pen.small.getlength(line) / 2
         draw.text((middle - half, top + pen.tile * 0.36 + index * pen.line_height), line, _FAINT, font=pen.small)
 

@@ -1,0 +1,122 @@
+"""Small items of every kind, and tiny CLIP and SigLIP checkpoints made on the spot."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lightmeter.types import Image, Sound, Words
+
+
+def picture(seed, height=70, width=90):
+    """Coloured blocks with noise: unlike for every seed."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 256, (4, 5, 3))
+    big = np.kron(blocks, np.ones((-(-height // 4), -(-width // 5), 1)))[:height, :width]
+    return Image(np.clip(big + rng.normal(0, 8, big.shape), 0, 255).astype(np.uint8))
+
+
+def tone(hz, rate_hz=16_000, seconds=0.8, gain=0.3):
+    """A tone that swells and dies, with a second voice."""
+    t = np.arange(round(rate_hz * seconds)) / rate_hz
+    wave = np.sin(2 * np.pi * hz * t) + 0.4 * np.sin(2 * np.pi * 2.7 * hz * t)
+    return Sound((gain * wave * np.hanning(len(t))).astype(np.float32), rate_hz)
+
+
+ITEMS = {
+    "image": lambda: [picture(0), picture(1, 200, 31), picture(2, 33, 150)],
+    "sound": lambda: [tone(300), tone(900, 22_050), tone(2000, 44_100, 1.7)],
+    "words": lambda: [Words("A cat on a mat."), Words("seven red ships", ("sea", "storm")), Words("x")],
+}
+ODD = {
+    "image": lambda: [
+        Image(np.zeros((64, 64, 3), np.uint8)),
+        Image(np.full((64, 64, 3), 255, np.uint8)),
+        Image(np.full((1, 1, 3), 7, np.uint8)),
+        Image(np.full((1, 3000, 3), 90, np.uint8)),
+        Image(np.full((3000, 2, 3), 90, np.uint8)),
+        picture(3, 1500, 2000),
+    ],
+    "sound": lambda: [
+        Sound(np.zeros(0, np.float32), 16_000),
+        Sound(np.zeros(4000, np.float32), 8_000),
+        Sound(np.ones(1, np.float32), 16_000),
+        Sound(np.full(9000, 1.0, np.float32), 44_100),
+        tone(500, 48_000, 3.0),
+    ],
+    "words": lambda: [Words(""), Words("é 漢字 🙂 \x00 \n"), Words("word " * 3000), Words("'")],
+}
+WRONG = {"image": Words("a cat"), "sound": picture(0), "words": "a cat"}
+
+
+def write_tokenizer(folder):
+    """Words to numbers with a start and an end mark, as CLIP's tokenizers put them."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["<s>", "<pad>", "<unk>", *"a cat dog on mat photo of the red ship".split(), "</s>"]
+    made = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    end = len(words) - 1
+    made.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", end)]
+    )
+    made.save(str(folder / "tokenizer.json"))
+    return len(words), end
+
+
+def write_preprocessor(folder, **changes):
+    settings = {
+        "size": {"shortest_edge": 32},
+        "crop_size": {"height": 32, "width": 32},
+        "do_center_crop": True,
+        "resample": 3,
+        "image_mean": [0.48, 0.46, 0.41],
+        "image_std": [0.27, 0.26, 0.28],
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings | changes))
+
+
+def _save(folder, kind):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    words, end = write_tokenizer(folder)
+    tower = {"hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 3}
+    vision = tower | {"image_size": 32, "patch_size": 8}
+    text = tower | {"vocab_size": words, "max_position_embeddings": 12, "bos_token_id": 0, "eos_token_id": end}
+    torch.manual_seed(0)
+    if kind == "clip":
+        config = transformers.CLIPConfig(vision_config=vision, text_config=text, projection_dim=16)
+        model = transformers.CLIPModel(config)
+        write_preprocessor(folder)
+    else:
+        config = transformers.SiglipConfig(vision_config=vision, text_config=text | {"pad_token_id": 1})
+        model = transformers.SiglipModel(config)
+        write_preprocessor(folder, size={"height": 32, "width": 32}, do_center_crop=False)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory):
+    return _save(tmp_path_factory.mktemp("clip"), "clip")
+
+
+@pytest.fixture(scope="session")
+def siglip_folder(tmp_path_factory):
+    return _save(tmp_path_factory.mktemp("siglip"), "siglip")
+
+
+@pytest.fixture(scope="session")
+def items():
+    """kind -> ordinary items, odd items, something of another kind"""
+    return {kind: (ITEMS[kind](), ODD[kind](), WRONG[kind]) for kind in ITEMS}
+
+
+@pytest.fixture(scope="session")
+def make_tone():
+    return tone
+
+
+@pytest.fixture(scope="session")
+def make_picture():
+    return picture

@@ -1,0 +1,144 @@
+"""What every encoder promises, held to all of them alike."""
+
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lightmeter.assets.finding import find_or_none
+from lightmeter.encoders.table import ENCODERS
+from lightmeter.errors import InvalidValueError
+from lightmeter.parts import build
+
+SPECS = {
+    "efficientnet-lite": None,
+    "efficientnet-lite/size=1,view=whole": None,
+    "efficientnet-lite/size=2": None,
+    "color-histogram/bins=3": None,
+    "bge-small": None,
+    "minilm": "minilm",
+    "glove-mean": "glove",
+    "log-mel": None,
+    "aisfx": "aisfx",
+    "conse": None,
+    "clip": "clip",
+    "siglip": "siglip",
+}
+
+
+@pytest.fixture(scope="module", params=SPECS)
+def encoder(request):
+    needs = SPECS[request.param]
+    if needs in ("clip", "siglip"):
+        return build(f"clip/folder='{request.getfixturevalue(f'{needs}_folder')}'")
+    if needs and find_or_none(needs) is None:
+        pytest.skip(f"`lightmeter assets add {needs}` brings what this encoder needs")
+    if request.param == "glove-mean":
+        pytest.importorskip("pyarrow")
+    return build(request.param)
+
+
+def test_every_name_is_under_test():
+    assert {spec.partition("/")[0] for spec in SPECS} - {"siglip"} == set(ENCODERS)
+
+
+class TestEveryEncoder:
+    def test_is_rebuilt_by_its_spec(self, encoder):
+        assert build(encoder.spec) == encoder
+
+    def test_gives_one_row_an_item(self, encoder, items):
+        rows = encoder.encode(items[encoder.takes][0])
+        assert rows.shape == (3, encoder.dim)
+        assert rows.dtype == np.float32
+        assert not np.allclose(rows[0], rows[1])
+
+    def test_gives_no_row_for_no_item(self, encoder):
+        assert encoder.encode([]).shape == (0, encoder.dim)
+
+    def test_is_blind_to_its_batch(self, encoder, items):
+        batch = items[encoder.takes][0]
+        np.testing.assert_array_equal(encoder.encode(batch)[1], encoder.encode([batch[1]])[0])
+
+    def test_is_finite_on_odd_items(self, encoder, items):
+        odd = items[encoder.takes][1]
+        odd = odd if encoder.takes != "words" or encoder.dim == 50 else odd[:2] + odd[3:]  # 512 tokens: in test_text
+        assert np.isfinite(encoder.encode(odd)).all()
+
+    def test_refuses_items_of_another_kind(self, encoder, items):
+        wrong = items[encoder.takes][2]
+        with pytest.raises(InvalidValueError, match=r"encodes \w+, got \w+ at 0"):
+            encoder.encode([wrong])
+        with pytest.raises(InvalidValueError, match="put it in a list"):
+            encoder.encode(wrong)
+
+    def test_travels_to_a_worker(self, encoder, items):
+        twin = pickle.loads(pickle.dumps(encoder))
+        assert twin == encoder
+        item = items[encoder.takes][0][:1]
+        np.testing.assert_array_equal(twin.encode(item), encoder.encode(item))
+
+    def test_states_its_price(self, encoder):
+        assert encoder.macs >= 0
+        assert encoder.size_bytes >= 0
+        assert encoder.unit in ("picture", "second of sound", "text of 16 tokens")
+        if encoder.takes == "image":
+            assert encoder.short_side is None or encoder.short_side > 0
+
+
+JOINT = ("conse", "clip", "siglip")
+
+
+@pytest.mark.parametrize("encoder", JOINT, indirect=True)
+class TestEveryJointEncoder:
+    def test_rows_are_unit_vectors(self, encoder, items):
+        pictures = encoder.encode(items["image"][0])
+        words = encoder.encode_words(["a cat", "a red ship"])
+        assert words.shape == (2, encoder.dim)
+        assert words.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(np.vstack([pictures, words]), axis=1), 1, rtol=1e-5)
+
+    def test_words_are_blind_to_their_batch(self, encoder):
+        np.testing.assert_array_equal(
+            encoder.encode_words(["a cat", "a photo of the dog"])[0], encoder.encode_words(["a cat"])[0]
+        )
+        assert encoder.encode_words([]).shape == (0, encoder.dim)
+        with pytest.raises(InvalidValueError, match="put it in a list"):
+            encoder.encode_words("a cat")
+
+    def test_derives_what_it_encodes(self, encoder, items):
+        pictures = items["image"][0]
+        if encoder.base is None:
+            with pytest.raises(InvalidValueError, match="no base encoder"):
+                encoder.derive(np.zeros((1, 3), np.float32))
+        else:
+            features = build(encoder.base).encode(pictures)
+            np.testing.assert_array_equal(encoder.derive(features), encoder.encode(pictures))
+
+
+HASHES = """
+import hashlib, sys
+sys.path.insert(0, sys.argv[1])
+from conftest import ITEMS
+from lightmeter.parts import build
+for spec in sys.argv[2:]:
+    made = build(spec)
+    print(hashlib.sha256(made.encode(ITEMS[made.takes]()).tobytes()).hexdigest())
+assert "torch" not in sys.modules
+"""
+
+
+def test_rows_do_not_depend_on_the_process(request, items):
+    specs = ["efficientnet-lite", "color-histogram", "bge-small", "log-mel", "conse"]
+    here = [hashlib.sha256(build(s).encode(items[build(s).takes][0]).tobytes()).hexdigest() for s in specs]
+    there = subprocess.run(
+        [sys.executable, "-c", HASHES, str(request.path.parent), *specs],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONHASHSEED": "7"},
+    )
+    assert there.stdout.split() == here

@@ -1,0 +1,232 @@
+"""Indexing reads what changed, keeps what it knew, names what failed, and goes on where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from media_folder import QUICK, gallery, indexed, picture, sound, video
+
+from lightmeter.engines.local import Local
+from lightmeter.errors import InvalidValueError
+from lightmeter.library.indexing import DEFAULT_ENCODERS, IndexOptions, dry_run, index
+from lightmeter.library.store import open_library
+from lightmeter.library.watching import watch
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return gallery(tmp_path / "media")
+
+
+def state_of(library):
+    """All that a user can see of a library, in one comparable value."""
+    with open_library(library) as opened:
+        items = [(i.id, i.kind, i.state, sorted(i.paths)) for i in opened.items()]
+        features = {}
+        for series in opened.all_series():
+            rows = opened.features(series)
+            ids = {key: item.id for key, item in zip(opened.items().keys.tolist(), opened.items(), strict=True)}
+            named = sorted((ids.get(o, "path"), v.tobytes()) for o, v in zip(rows.owners.tolist(), rows.vectors, strict=True))
+            features[series.spec] = named
+        return sorted(items), features
+
+
+def test_everything_is_found_and_nothing_is_read_twice(folder, tmp_path):
+    first = indexed(folder, tmp_path / "l")
+    assert (first.done, first.items, first.failed) == (12, 12, {})
+    again = indexed(folder, tmp_path / "l")
+    assert (again.done, again.unchanged) == (0, 12)
+
+
+def test_inline_and_local_end_alike(folder, tmp_path):
+    indexed(folder, tmp_path / "a")
+    index([folder], tmp_path / "b", dataclasses.replace(QUICK, engine=Local(workers=2)))
+    assert state_of(tmp_path / "a") == state_of(tmp_path / "b")
+
+
+def test_only_what_changed_is_read(folder, tmp_path):
+    indexed(folder, tmp_path / "l")
+    picture(folder / "red-0.png", "blue", seed=99)
+    picture(folder / "new.png", "grey", seed=98)
+    (folder / "green-1.png").unlink()
+    again = indexed(folder, tmp_path / "l")
+    assert (again.done, again.unchanged, again.missing) == (2, 10, 1)
+
+
+def test_a_moved_file_keeps_its_features(folder, tmp_path):
+    indexed(folder, tmp_path / "l")
+    before = state_of(tmp_path / "l")[1]
+    (folder / "deep").mkdir()
+    (folder / "red-0.png").rename(folder / "deep" / "renamed.png")
+    again = indexed(folder, tmp_path / "l")
+    assert again.items == 12
+    assert again.missing == 1
+    assert state_of(tmp_path / "l")[1] == before
+    with open_library(tmp_path / "l") as library:
+        key = library.known_path(folder / "deep" / "renamed.png").item
+        assert {os.path.basename(p.path): p.missing for p in library.paths_of(key)} == {"red-0.png": True, "renamed.png": False}
+
+
+def test_a_copy_is_one_item_with_two_paths(folder, tmp_path):
+    shutil.copy(folder / "red-0.png", folder / "copy.png")
+    assert indexed(folder, tmp_path / "l").items == 12
+
+
+def test_a_broken_file_is_named_and_its_neighbours_are_kept(folder, tmp_path):
+    (folder / "zero.png").touch()
+    (folder / "fake.mp4").write_text("ffconcat version 1.0\nfile red-0.png\n")
+    (folder / "notes.txt").write_text("not media")
+    done = indexed(folder, tmp_path / "l")
+    assert {os.path.basename(p): reason.split(":")[0] for p, reason in done.failed.items()} == {
+        "zero.png": "empty", "fake.mp4": "disguise",
+    }  # fmt: skip
+    assert (done.items, done.skipped) == (12, 1)
+    again = indexed(folder, tmp_path / "l")
+    assert again.done == 0
+    assert set(again.failed) == set(done.failed), "a known failure is named again, and not tried again"
+
+
+def test_a_mended_file_is_read(folder, tmp_path):
+    (folder / "zero.png").touch()
+    indexed(folder, tmp_path / "l")
+    picture(folder / "zero.png", "red", seed=50)
+    done = indexed(folder, tmp_path / "l")
+    assert (done.done, done.failed, done.items) == (1, {}, 13)
+    with open_library(tmp_path / "l") as library:
+        assert list(library.errors()) == []
+
+
+def test_retry_tries_again(folder, tmp_path):
+    (folder / "zero.png").touch()
+    indexed(folder, tmp_path / "l")
+    heard = []
+    retry = dataclasses.replace(QUICK, retry=True)
+    index([folder], tmp_path / "l", retry, events=lambda event, total: heard.append((event.kind, total)))
+    assert ("failure", 1) in heard
+
+
+def test_damaged_but_readable_is_kept_and_named(folder, tmp_path):
+    whole = picture(folder / "whole.jpg", "green", seed=7, size=(200, 150)).read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) * 2 // 3])
+    done = indexed(folder, tmp_path / "l")
+    assert [os.path.basename(path) for path in done.damaged] == ["cut.jpg"]
+    with open_library(tmp_path / "l") as library:
+        assert library.counts().states == {"damaged": 1, "ok": 13}
+
+
+def test_links_out_of_the_folder_are_refused(folder, tmp_path):
+    outside = picture(tmp_path / "secret.png", "red", seed=3)
+    (folder / "link.png").symlink_to(outside)
+    (folder / "inside.png").symlink_to(folder / "red-0.png")
+    os.mkfifo(folder / "pipe.png")
+    done = indexed(folder, tmp_path / "l")
+    assert {os.path.basename(p) for p in done.failed} == {"link.png"}
+    assert done.items == 12
+    assert done.skipped == 2
+
+
+def test_names_may_hold_anything(folder, tmp_path):
+    for name in (b"new\nline.png", b"bad\xff\xfebytes.png", "ünï—🐈.png".encode(), b"-dash.png", b"sp ace.png"):
+        shutil.copy(picture(tmp_path / "x.png", "blue", seed=len(name) + 200), os.path.join(os.fsencode(folder), name))
+    done = indexed(folder, tmp_path / "l")
+    assert (done.items, done.failed) == (17, {})
+
+
+def test_a_second_encoder_is_added_later(folder, tmp_path):
+    indexed(folder, tmp_path / "l")
+    more = dataclasses.replace(QUICK, encoders=("color-histogram", "color-histogram/bins=2"))
+    assert index([folder], tmp_path / "l", more).done == 12
+    with open_library(tmp_path / "l") as library:
+        assert [len(library.features(series)) for series in library.all_series()] == [12, 12]
+
+
+def test_videos_have_a_row_a_second_and_sounds_a_row_a_window(tmp_path):
+    (tmp_path / "media").mkdir()
+    video(tmp_path / "media" / "v.mp4", ["red", "green", "blue"])
+    sound(tmp_path / "media" / "s.wav", 440, seconds=12)
+    options = dataclasses.replace(QUICK, encoders=("color-histogram", "log-mel"))
+    assert index([tmp_path / "media"], tmp_path / "l", options).failed == {}
+    with open_library(tmp_path / "l") as library:
+        kinds = {item.kind: key for item, key in zip(library.items(), library.items().keys.tolist(), strict=True)}
+        by_spec = {series.spec.partition("/")[0]: library.features(series) for series in library.all_series()}
+        histogram, mel = by_spec["color-histogram"], by_spec["log-mel"]
+        assert histogram.owners.tolist() == [kinds["video"]] * 3
+        assert histogram.times_s.tolist() == [0, 1, 2]
+        assert mel.owners.tolist() == [kinds["sound"]] * 2
+        assert mel.times_s.tolist() == [0, 10]
+
+
+def test_words_beside_a_file_are_read_and_read_again_when_they_change(folder, tmp_path):
+    (folder / "red-0.txt").write_text("a ripe tomato")
+    indexed(folder, tmp_path / "l")
+
+    def told():
+        with open_library(tmp_path / "l") as library:
+            key = library.known_path(folder / "red-0.png").key
+            return [w.text for w in library.words_of([key]).get(key, ()) if w.source == "sidecar"]
+
+    assert told() == ["a ripe tomato"]
+    (folder / "red-0.txt").write_text("a strawberry")
+    os.utime(folder / "red-0.txt", ns=(0, 2_000_000_000_000_000_000))
+    assert indexed(folder, tmp_path / "l").done == 1
+    assert told() == ["a strawberry"]
+
+
+def test_a_dry_run_changes_nothing(folder, tmp_path):
+    plan = dry_run([folder], tmp_path / "l", QUICK)
+    assert len(plan.fresh) == 12
+    assert not (tmp_path / "l").exists()
+    indexed(folder, tmp_path / "l")
+    assert dry_run([folder], tmp_path / "l", QUICK).fresh == []
+
+
+def test_the_library_may_stand_in_the_folder_it_indexes(folder):
+    assert indexed(folder, folder / "lm").items == 12
+    assert indexed(folder, folder / "lm").items == 12
+
+
+def test_watch_runs_when_something_changed(folder, tmp_path):
+    runs = []
+
+    def run():
+        runs.append(indexed(folder, tmp_path / "l").done)
+        if len(runs) == 1:
+            picture(folder / "later.png", "red", seed=77)
+        return 0
+
+    watch([folder], tmp_path / "l", QUICK, every_s=0.01, run=run, looks=3)
+    assert runs == [12, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"fps": 0}, "fps must be above 0"), ({"encoders": ("bge-small",)}, "must take pictures or sound")],
+)
+def test_bad_options_are_refused(options, says):
+    with pytest.raises(InvalidValueError, match=says):
+        IndexOptions(**options).made()
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(InvalidValueError, match="FOLDER must exist"):
+        indexed(tmp_path / "none", tmp_path / "l")
+
+
+def test_the_default_encoders_share_one_look_at_a_picture(folder, tmp_path):
+    done = index([folder], tmp_path / "l", IndexOptions(encoders=DEFAULT_ENCODERS, engine=QUICK.engine))
+    assert done.items == 12
+    with open_library(tmp_path / "l") as library:
+        dims = {series.spec.partition("/")[0]: series.dim for series in library.all_series()}
+        assert {"efficientnet-lite", "conse", "log-mel", "bge-small"} == set(dims)
+        base = library.features(next(s for s in library.all_series() if s.spec.startswith("efficientnet")))
+        joint = library.features(next(s for s in library.all_series() if s.spec.startswith("conse")))
+        from lightmeter.parts import build
+
+        np.testing.assert_allclose(joint.vectors, build(joint.spec).derive(base.vectors), rtol=1e-5, atol=1e-6)
+        found = [json.loads(json.dumps(library.calibration(s, "null")[0])) for s in library.all_series() if s.dim != 0 and library.calibration(s, "null")]
+        assert len(found) == 3
