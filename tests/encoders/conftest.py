@@ -1,6 +1,7 @@
 """Small items of every kind, and tiny CLIP and SigLIP checkpoints made on the spot."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -120,3 +121,34 @@ def make_tone():
 @pytest.fixture(scope="session")
 def make_picture():
     return picture
+
+
+def _count_macs(model: bytes, **axes) -> int:
+    """Conv, Gemm and MatMul (also of integers); `axes` gives the free axes of the inputs by name."""
+    import onnx
+    from onnx import shape_inference
+
+    graph_model = onnx.load_from_string(model)
+    for value in graph_model.graph.input:
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param:
+                axis.dim_value = axes[axis.dim_param]
+    inferred = shape_inference.infer_shapes(graph_model, data_prop=True, strict_mode=True).graph
+    shapes = {tensor.name: list(tensor.dims) for tensor in inferred.initializer}
+    for value in [*inferred.input, *inferred.value_info, *inferred.output]:
+        shapes[value.name] = [axis.dim_value for axis in value.type.tensor_type.shape.dim]
+    return sum(_macs(node, shapes) for node in inferred.node)
+
+
+def _macs(node, shapes):
+    if node.op_type == "Conv":
+        return math.prod(shapes[node.output[0]]) * math.prod(shapes[node.input[1]][1:])
+    if node.op_type in ("MatMul", "MatMulInteger"):
+        return math.prod(shapes[node.output[0]]) * shapes[node.input[0]][-1]
+    return 0
+
+
+@pytest.fixture(scope="session")
+def count_macs():
+    """(model bytes, sizes of the free axes) -> MACs of its graph, independent of what encoders state"""
+    return _count_macs

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightmeter.engines.stage import Failure, Result, Task
+from lightmeter.engines.wire import pack
 from lightmeter.errors import MissingAssetError, RejectedFileError
 
 
@@ -131,9 +132,42 @@ def chatters(task, beat):
     return good(task, beat)
 
 
+def babbles(task, beat):
+    while True:
+        os.write(2, b"blah " * 10_000)
+
+
+def closes_its_mouth(task, beat):
+    os.close(1)
+    os.close(2)
+    time.sleep(0.3)
+    return good(task, beat)
+
+
+def forges(task, beat):
+    """What a worker could send that a hostile file has taken over: a result for somebody else's key."""
+    frame = pack(("outcomes", 0, [("somebody-else", {"square": 666, "row": b""})]))
+    os.write(int(sys.argv[2]), frame)
+    time.sleep(60)
+
+
+def interrupts_once(task, beat):
+    os.kill(os.getpid(), signal.SIGINT)
+    return good(task, beat)
+
+
+def interrupts_twice(task, beat):
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+    return good(task, beat)
+
+
 STUNTS = (
     good, arrays, refused, raises, rejects, exits, exits_now, kills_itself, segfaults, hangs, never_done, eats_memory,
-    maps_memory, returns_two, returns_none, unpicklable, chatters,
+    maps_memory, returns_two, returns_none, unpicklable, chatters, babbles, closes_its_mouth, forges,
+     interrupts_once,
+    interrupts_twice,
 )  # fmt: skip
 POISONS = {stunt.__name__: stunt for stunt in STUNTS}
 

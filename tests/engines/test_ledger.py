@@ -23,26 +23,26 @@ def fill(ledger, fingerprint="f", done=(), failures=()):
     with ledger.transaction():
         ledger.record(run_number, stage, done, failures)
     ledger.end(run_number, "done")
+    return stage
 
 
 class TestBooks:
     def test_done_and_failed_are_of_one_fingerprint(self, ledger):
         failure = Failure("bad", "timeout", "no beat", 2)
-        fill(ledger, done=["a", "b"], failures=[failure])
+        stage = fill(ledger, done=["a", "b"], failures=[failure])
         assert ledger.failed("f") == {"bad": failure}
         assert ("a" in ledger.done("f"), "bad" in ledger.done("f"), len(ledger.done("f"))) == (True, False, 2)
-        assert ledger.settled("f", ["a", "bad", "new"]) == ({"a"}, {"bad"})
+        assert ledger.settled(stage, ["a", "bad", "new"]) == ({"a"}, {"bad"})
         assert ledger.failed("g") == {}
         assert len(ledger.done("g")) == 0
         assert ledger.reasons() == {"f": {"timeout": 1}}
 
     def test_forget_brings_keys_back(self, ledger):
-        for fingerprint in ("f", "g"):
-            fill(ledger, fingerprint, done=["a", "b"], failures=[Failure("c", "memory", "")])
+        f, g = (fill(ledger, name, done=["a", "b"], failures=[Failure("c", "memory", "")]) for name in ("f", "g"))
         ledger.forget(["a", "c"], "f")
-        assert (ledger.settled("f", "abc"), ledger.settled("g", "abc")) == (({"b"}, set()), ({"a", "b"}, {"c"}))
+        assert (ledger.settled(f, "abc"), ledger.settled(g, "abc")) == (({"b"}, set()), ({"a", "b"}, {"c"}))
         ledger.forget(["b", "c"])
-        assert ledger.settled("g", "abc") == ({"a"}, set())
+        assert ledger.settled(g, "abc") == ({"a"}, set())
 
     def test_a_ledger_without_runs_is_read_and_not_written(self):
         with closing(sqlite3.connect(":memory:")) as connection:

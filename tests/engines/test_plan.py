@@ -78,6 +78,7 @@ def test_a_key_in_flight_is_not_taken_twice():
     plan = Plan([*tasks_of(3), *tasks_of(3)], 3, lambda tasks: tasks)
     first = take(plan)
     assert take(plan) is None
+    assert plan.repeats == 3
     plan.settled(first)
     assert not plan.keys
 

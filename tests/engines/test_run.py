@@ -3,6 +3,8 @@
 import itertools
 import json
 import re
+import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -230,6 +232,39 @@ def test_local_counts_from_one(wrong):
 def test_batch_size_counts_from_one(ledger):
     with pytest.raises(InvalidValueError, match="batch_size must be at least 1, got 0"):
         run(Square(), [], TableSink(ledger.connection), ledger=ledger, batch_size=0)
+
+
+def test_keys_that_come_twice_are_done_once(ledger):
+    sink = TableSink(ledger.connection)
+    report = run(Square(), [*tasks_of(10), *tasks_of(10)], sink, ledger=ledger, engine=Local(2), batch_size=4)
+    assert (report.done, report.skipped, sink.squares()) == (10, 10, squares(10))
+
+
+def test_leases_say_that_they_are_alive(ledger, monkeypatch):
+    monkeypatch.setattr(sys.modules["lightmeter.engines.run"], "BEAT_EVERY_S", 0.0)
+    seen = []
+
+    class Watching(TableSink):
+        def write(self, results, failures):
+            seen.extend(ledger.leases())
+            super().write(results, failures)
+
+    run(Square(0.05), tasks_of(12), Watching(ledger.connection), ledger=ledger, engine=Local(1), batch_size=6)
+    assert [len(lease.keys) for lease in seen] == [6, 6]
+    assert max(lease.beat_s - lease.claimed_s for lease in seen) > 0.05
+
+
+def test_ctrl_c_inline(ledger):
+    """Once: the batch is finished. Twice: it is given up. Either way the handler is as before."""
+    before, sink = signal.getsignal(signal.SIGINT), TableSink(ledger.connection)
+    events = []
+    for presses, done in (("interrupts_once", 4), ("interrupts_twice", 0)):
+        tasks = tasks_of(12, {1: presses}) if done else tasks_of(12, {5: presses})
+        report = run(Square(), tasks, sink, ledger=ledger, engine=Inline(), batch_size=4, events=events.append)
+        assert (report.stopped, report.done) == (True, done)
+        assert signal.getsignal(signal.SIGINT) is before
+    assert [event.kind for event in events if event.kind in ("stop", "done")] == ["stop", "done", "done"]
+    assert sink.squares() == squares(4)
 
 
 def test_a_slow_sink_is_not_taken_for_silent_workers(ledger):

@@ -151,7 +151,7 @@ class TestProc:
         assert proc.descendants(1) == []
         assert proc.read_bytes(1) is None
         assert proc.cpu_s(1) == 0.0
-        assert proc.tree_bytes(1) == 0
+        assert proc.tree_bytes(1, []) == proc.tree_bytes(1, [2]) == 0
 
     def test_reads_numbers_behind_a_hostile_command_name(self, tmp_path):
         (tmp_path / "7").mkdir()

@@ -15,7 +15,7 @@ class StandInCuda:
     """Clock and allocator that a test moves by hand."""
 
     def __init__(self) -> None:
-        self.now_ms, self.held, self.peak = 0.0, 0, 0
+        self.now_ms, self.held, self.peak, self.begun = 0.0, 0, 0, True
 
     def hold(self, size):
         self.held = size
@@ -23,6 +23,9 @@ class StandInCuda:
 
     def is_available(self):
         return True
+
+    def is_initialized(self):
+        return self.begun
 
     def device_count(self):
         return 1
@@ -69,6 +72,13 @@ def test_an_inner_watch_does_not_hide_the_outer_peak(cuda):
             cuda.now_ms += 500
     assert (inner.cost.gpu_s, inner.cost.gpu_peak_bytes) == (0.5, 200)
     assert (outer.cost.gpu_s, outer.cost.gpu_peak_bytes) == (1.5, 500)
+
+
+def test_measuring_does_not_open_the_device(cuda):
+    cuda.begun = False
+    with measure() as meter:
+        cuda.hold(5)
+    assert (meter.cost.gpu_s, meter.cost.gpu_peak_bytes) == (None, None)
 
 
 def test_no_watch_without_torch(monkeypatch):

@@ -17,7 +17,7 @@ import numpy as np
 
 from lightmeter.errors import RejectedFileError, UnsafeFileError
 
-MOST_OPCODES = 4_000_000
+MOST_OPCODES = 2_500_000
 MOST_PICKLE_BYTES = 64 << 20
 MOST_INT_BITS = 128
 MOST_DIMENSIONS = 32
@@ -43,7 +43,7 @@ STORAGES: dict[str, str] = {
 
 
 class Stream(Protocol):
-    """What `pickletools.genops` wants of a file."""
+    """What pickletools' readers of arguments want of a file."""
 
     def read(self, count: int, /) -> bytes:
         """At most `count` bytes."""
@@ -122,15 +122,22 @@ def load(stream: Stream, persistent: Callable[[Any], Any]) -> Any:
     """
     machine = _Machine(persistent)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]
-            if count >= MOST_OPCODES:
-                raise UnsafeFileError(f"a pickle must have at most {MOST_OPCODES:,} steps, got more: save tensors only")
-            machine.step(opcode.name, argument)
+        for _ in range(MOST_OPCODES):
+            opcode = _OPCODES.get(stream.read(1))
+            if opcode is None:
+                raise RejectedFileError("broken-pickle", "it ends early or holds an unknown opcode")
+            if opcode.name not in _KNOWN:  # before its argument is read
+                raise UnsafeFileError(
+                    f"the pickle uses {opcode.name}, which no checkpoint needs: refused, nothing was run"
+                )
+            machine.step(opcode.name, opcode.arg.reader(stream) if opcode.arg else None)
+            if opcode.name == "STOP":
+                return machine.result()
     except (UnsafeFileError, RejectedFileError):
         raise
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, EOFError, SyntaxError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, EOFError) as error:
         raise RejectedFileError("broken-pickle", f"{type(error).__name__}: {str(error)[:200]}") from error
-    return machine.result()
+    raise UnsafeFileError(f"a pickle must have at most {MOST_OPCODES:,} steps, got more: save tensors only")
 
 
 class _Machine:
@@ -149,8 +156,6 @@ class _Machine:
             self.stack.append(_checked_scalar(argument))
         elif name in _STEPS:
             _STEPS[name](self, argument)
-        elif name not in _SILENT:
-            raise UnsafeFileError(f"the pickle uses {name}, which no checkpoint needs: refused, nothing was run")
 
     def result(self) -> Any:
         if len(self.stack) != 1 or self.marks:
@@ -367,7 +372,7 @@ _CALLS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _SILENT = {"PROTO", "FRAME", "STOP"}
 _LITERALS = {
-    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "BINSTRING",
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "BINSTRING",
     "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES",
     "BINBYTES8",
 }  # fmt: skip
@@ -401,3 +406,5 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "BUILD": _Machine.build,
     "BINPERSID": _Machine.persistent_id,
 }
+_KNOWN = _CONSTANTS.keys() | _SILENT | _LITERALS | _STEPS.keys()
+_OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}

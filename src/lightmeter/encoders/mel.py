@@ -71,7 +71,7 @@ def _mel(hz: Array | float) -> Array:
 
 
 def resampled(sound: Sound, rate_hz: int) -> Array:
-    """The samples at another rate, float32 [S']: FFmpeg's resampler, deterministic."""
+    """The samples at another rate, float32 [S']: FFmpeg's resampler; a handful of samples may leave nothing."""
     if sound.rate_hz == rate_hz or len(sound.samples) == 0:
         return sound.samples
     import av
@@ -80,4 +80,4 @@ def resampled(sound: Sound, rate_hz: int) -> Array:
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound.samples)[None], format="flt", layout="mono")
     frame.sample_rate = sound.rate_hz
     parts = [*resampler.resample(frame), *resampler.resample(None)]
-    return np.concatenate([part.to_ndarray()[0] for part in parts]).astype(np.float32, copy=False)
+    return np.concatenate([np.zeros(0, np.float32), *(part.to_ndarray()[0] for part in parts)])

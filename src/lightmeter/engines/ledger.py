@@ -120,11 +120,8 @@ class Ledger:
         """Finished items of a stage: `key in …` and `len(…)`, without loading them."""
         return Done(self.connection, self._known_stage(fingerprint))
 
-    def settled(self, fingerprint: str, keys: Sequence[str]) -> tuple[set[str], set[str]]:
-        """Which of these keys are done, and which are quarantined."""
-        stage = self._known_stage(fingerprint)
-        if stage < 0:
-            return set(), set()
+    def settled(self, stage: int, keys: Sequence[str]) -> tuple[set[str], set[str]]:
+        """Which of these keys are done, and which are quarantined; `stage` is the number that `begin` gave."""
         return Done(self.connection, stage).among(keys), self._failed_among(stage, keys)
 
     def leases(self) -> list[Lease]:

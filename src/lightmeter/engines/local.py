@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightmeter import errors
+from lightmeter.engines.attempt import check_outcomes
 from lightmeter.engines.crew import Ending, Notify
 from lightmeter.engines.limits import Limits
 from lightmeter.engines.plan import Batch, Blow
@@ -129,7 +130,8 @@ class LocalCrew:
     def _attend(self, worker: Worker) -> None:
         worker.flush()
         self._watch(worker)
-        worker.listen()
+        if not worker.listen() and worker.words_fd in self._selector.get_map():
+            self._selector.unregister(worker.words_fd)  # it closed its stdout and stderr, or died
         bodies, ended = worker.receive()
         for body in bodies:
             self._read(worker, body)
@@ -147,29 +149,25 @@ class LocalCrew:
     def _read(self, worker: Worker, body: bytes) -> None:
         worker.heard()
         try:
-            message = unpack_plain(body)
+            kind, *rest = unpack_plain(body)
+            ending = _ending(worker.batch, kind, *rest) if kind in ("outcomes", "raised") else None
         except Exception as error:  # noqa: BLE001 - whatever a broken worker sends is a failure of its batch
-            worker.kill("exception", f"the worker sent what cannot be read ({type(error).__name__}: {error})")
+            worker.kill("exception", f"the worker sent what cannot be understood ({type(error).__name__}: {error})")
             return
-        kind = message[0]
-        if kind == "ready":
+        if ending is not None:
+            self._end(worker, ending)
+        elif kind == "ready" and not worker.ready:
             worker.begin()
             self._starts_own = self._starts_outside = 0
-        elif kind == "unopened":
-            raise _opening_error(*message[1:])
-        elif kind in ("outcomes", "raised") and worker.batch is not None:
-            self._end(worker, worker.batch, message)
+        elif kind == "unopened" and not worker.ready:
+            raise _opening_error(*map(str, rest))
 
-    def _end(self, worker: Worker, batch: Batch, message: tuple[Any, ...]) -> None:
+    def _end(self, worker: Worker, ending: Ending) -> None:
         """An attempt ended with the worker alive; after running out of memory it is replaced all the same."""
         worker.batch = None
-        if message[0] == "outcomes":
-            self._endings.append(Ending(batch, outcomes=_outcomes(message[2])))
-            return
-        blow = Blow(message[2], message[3])
-        self._endings.append(Ending(batch, blow=blow))
-        if blow.reason == "memory":
-            worker.kill(blow.reason, blow.detail)
+        self._endings.append(ending)
+        if ending.blow and ending.blow.reason == "memory":
+            worker.kill(ending.blow.reason, ending.blow.detail)
 
     def _lose(self, worker: Worker) -> None:
         """Bury a worker; its batch goes back, with the cause if the worker had begun."""
@@ -204,8 +202,16 @@ class LocalCrew:
         self._workers.clear()
 
 
-def _outcomes(plain: list[tuple[Any, ...]]) -> list[Result | Failure]:
-    return [Result(*each) if len(each) == 2 else Failure(*each) for each in plain]
+def _ending(batch: Batch | None, kind: str, number: int, *rest: Any) -> Ending:
+    """Read the end of an attempt; it must be of the batch that the worker has, and of nothing else."""
+    if batch is None or number != batch.id:
+        raise InvalidValueError(f"outcomes must be of the batch in hand, got number {number}")
+    if kind == "raised":
+        reason, detail = map(str, rest)
+        return Ending(batch, blow=Blow(reason, detail))
+    outcomes = [Result(*each) if len(each) == 2 else Failure(*each) for each in rest[0]]
+    check_outcomes(batch.tasks, outcomes)
+    return Ending(batch, outcomes=outcomes)
 
 
 def _opening_error(name: str, text: str, detail: str) -> LightmeterError:

@@ -36,6 +36,7 @@ class Batch:
 class Plan:
     """Retries first, then fresh tasks; at most one batch is pulled ahead of those that were handed out.
 
+    repeats: tasks left out because their key was already in flight
     fresh: takes the tasks of one pull and gives back those still to do
     """
 

@@ -18,6 +18,7 @@ from lightmeter.engines.wire import Frames, pack
 
 TAIL_BYTES = 2000
 _READ_BYTES = 1 << 18
+_READS = 32  # at a time, so that a worker that never stops talking does not get all the attention
 _BLINK_S = 0.5
 _MEMORY_SIGNS = ("std::bad_alloc", "MemoryError", "Cannot allocate memory")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -99,7 +100,7 @@ class Worker:
     def receive(self) -> tuple[list[bytes], bool]:
         """Frames that came, and whether the pipe is at its end."""
         bodies: list[bytes] = []
-        while True:
+        for _ in range(_READS):
             try:
                 data = os.read(self.results_fd, _READ_BYTES)
             except BlockingIOError:
@@ -111,13 +112,20 @@ class Worker:
             if self._frames.expected > limit:
                 self.kill("memory", f"a result of {_mib(self._frames.expected)}, {_mib(limit)} allowed")
                 return bodies, True
+        return bodies, False
 
-    def listen(self) -> None:
-        """Keep the end of what the worker prints."""
-        with contextlib.suppress(BlockingIOError):
-            while data := os.read(self.words_fd, _READ_BYTES):
-                self._tail += data
-                del self._tail[:-TAIL_BYTES]
+    def listen(self) -> bool:
+        """Keep the end of what the worker prints; False when it has closed its end."""
+        for _ in range(_READS):
+            try:
+                data = os.read(self.words_fd, _READ_BYTES)
+            except BlockingIOError:
+                return True
+            if not data:
+                return False
+            self._tail += data
+            del self._tail[:-TAIL_BYTES]
+        return True
 
     @property
     def last_words(self) -> str:

@@ -90,8 +90,9 @@ class _Run:
             with contextlib.suppress(sqlite3.Error) if state == "broken" else contextlib.nullcontext():
                 self.ledger.end(self.number, state)
         self.tell("done")
+        counts = self.counts()
         return Report(
-            self.done, self.failed, self.skipped, self.quarantined, dict(self.reasons), self.restarts,
+            counts.done, counts.failed, counts.skipped, counts.quarantined, dict(self.reasons), self.restarts,
             state == "stopped", time.monotonic() - began, _cpu_s() - cpu,
         )  # fmt: skip
 
@@ -173,7 +174,7 @@ class _Run:
 
     def _fresh(self, tasks: Sequence[Task]) -> list[Task]:
         """Tasks that are neither done nor quarantined."""
-        done, failed = self.ledger.settled(self.fingerprint, [task.key for task in tasks])
+        done, failed = self.ledger.settled(self.stage_number, [task.key for task in tasks])
         self.skipped += sum(task.key in done for task in tasks)
         self.quarantined += sum(task.key in failed and task.key not in done for task in tasks)
         return [task for task in tasks if task.key not in done and task.key not in failed]
@@ -184,13 +185,17 @@ class _Run:
 
     def _beat(self) -> None:
         if time.monotonic() >= self.next_beat:
-.ledger.beat(self.number)
+            self.next_beat = time.monotonic() + BEAT_EVERY_S
+            self.ledger.beat(self.number)
 
     def tell(self, kind: EventKind, *, key: str = "", reason: str = "", detail: str = "") -> None:
         """Pass on an event, outside any transaction."""
         if self.events is not None:
-            counts = Counts(self.done, self.failed, self.skipped, self.quarantined)
-            self.events(Event(kind, time.time(), counts, key, reason, detail))
+            self.events(Event(kind, time.time(), self.counts(), key, reason, detail))
+
+    def counts(self) -> Counts:
+        """How it stands; a key that came again while it was in flight counts as skipped."""
+        return Counts(self.done, self.failed, self.skipped + self.plan.repeats, self.quarantined)
 
 
 def _cpu_s() -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from lightmeter.errors import LibraryReadOnlyError
 from lightmeter.library.connect import known
 from lightmeter.library.lock import WriterLock
+from lightmeter.library.shards import Block
 from lightmeter.types import Array
 
 Row = tuple[Any, ...]
@@ -25,6 +26,7 @@ class Catalogue:
         self.folder = folder
         self.connection = connection
         self.lock = lock
+        self.mapped: dict[int, dict[str, Block]] = {}  # series → its shards that are mapped; they never change
         self.replaced: list[Path] = []  # shard files to delete once no committed state names them
 
     @property
@@ -48,6 +50,12 @@ class Catalogue:
                 for each in roll_back:
                     self.connection.execute(each)
             raise
+
+    def joined(self) -> AbstractContextManager[None]:
+        """A transaction for one statement, which is all or nothing itself: inside another it costs nothing."""
+        if self.connection.in_transaction and self.writable:
+            return nullcontext()
+        return self.transaction()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from lightmeter.errors import InvalidValueError
 from lightmeter.library.catalogue import Catalogue
 from lightmeter.library.filters import fold
-from lightmeter.types import Item, Words
+from lightmeter.types import Array, Item, Words
 
 StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -54,10 +57,26 @@ class FileError:
 
 def add_content(catalogue: Catalogue, item: Item, *, taken_at: str | None = None) -> int:
     """Put an item in, or bring its row up to date; a removed one comes back. Returns its key."""
-    if len(item.id) != 64 or not set(item.id) <= set("0123456789abcdef"):
+    return int(catalogue.value(f"{_UPSERT} RETURNING key", _facts(item, taken_at, time.time())))
+
+
+def add_contents(catalogue: Catalogue, items: Sequence[Item]) -> Array:
+    """The same for many at once, several times faster. Returns their keys in order, int64 [N]."""
+    now = time.time()
+    catalogue.execute_many(_UPSERT, [_facts(item, None, now) for item in items])
+    sql = "SELECT id, key FROM items WHERE id IN (SELECT value FROM json_each(?))"
+    keys: dict[str, int] = dict(catalogue.rows(sql, (json.dumps([item.id for item in items]),)))
+    return np.fromiter((keys[item.id] for item in items), np.int64, len(items))
+
+
+def _facts(item: Item, taken_at: str | None, now: float) -> tuple[Any, ...]:
+    if not _SHA256.fullmatch(item.id):
         raise InvalidValueError(f"id must be the sha256 of the content in hex, got {item.id!r}")
     facts = item.kind, item.size_bytes, item.state, item.reason, item.duration_s, item.width, item.height
-    return int(catalogue.value(_UPSERT, (item.id, *facts, taken_at, time.time())))
+    return (item.id, *facts, taken_at, now)
+
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 _UPSERT = """
@@ -65,8 +84,7 @@ INSERT INTO items (id, kind, size_bytes, state, reason, duration_s, width, heigh
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
   kind = excluded.kind, state = excluded.state, reason = excluded.reason, duration_s = excluded.duration_s,
-  width = excluded.width, height = excluded.height, taken_at = coalesce(excluded.taken_at, taken_at), removed = 0
-RETURNING key"""
+  width = excluded.width, height = excluded.height, taken_at = coalesce(excluded.taken_at, taken_at), removed = 0"""
 
 
 def add_path(catalogue: Catalogue, path: StrPath, item: int, *, size_bytes: int, mtime_ns: int) -> int:

@@ -111,7 +111,8 @@ def _checked(series: Series, owners: Array, vectors: Array, times_s: Array | Non
     times = np.full(len(vectors), np.nan) if times_s is None else np.asarray(times_s, np.float64)
     check_axes("times_s", times, str(len(vectors)))
     wanted = np.ascontiguousarray(vectors, np.float32)
-    if not np.isfinite(wanted.sum(dtype=np.float64)) and not np.isfinite(wanted).all():
+    flat = wanted.reshape(-1)
+    if not np.isfinite(np.dot(flat, flat)) and not np.isfinite(flat).all():  # the first is cheap, the second is right
         raise InvalidValueError("vectors must be finite, got inf or NaN: the encoder failed on some rows")
     return Block(wanted, np.asarray(owners, np.int64), times)
 
@@ -139,13 +140,15 @@ def _bury_in(catalogue: Catalogue, series: Series, names: Array) -> None:
     catalogue.execute(f"DELETE FROM features WHERE {mine}", values)
 
 
-def register(catalogue: Catalogue, series: int, written: Written, runs: tuple[Array, Array, Array]) -> int:
-    """Enter a durable shard and its owners in the manifest. Returns the shard's id."""
+def register(
+    catalogue: Catalogue, series: int, written: Written, runs: tuple[Array, Array, Array], *, again: bool = False
+) -> int:
+    """Enter a durable shard and its owners in the manifest; again: they move here from other shards."""
     sql = "INSERT INTO shards (series, name, rows, size_bytes, digest) VALUES (?, ?, ?, ?, ?) RETURNING id"
     shard = int(catalogue.value(sql, (series, written.name, written.rows, written.size_bytes, written.digest)))
     starts, names, counts = (each.tolist() for each in runs)
     catalogue.execute_many(
-        "INSERT INTO features (series, owner, shard, first_row, rows) VALUES (?, ?, ?, ?, ?)",
+        f"{'REPLACE' if again else 'INSERT'} INTO features (series, owner, shard, first_row, rows) VALUES (?, ?, ?, ?, ?)",
         [(series, owner, shard, start, rows) for start, owner, rows in zip(starts, names, counts, strict=True)],
     )
     return shard
@@ -268,7 +271,9 @@ def read_features(catalogue: Catalogue, series: Series, where: Where | None = No
 def _read(catalogue: Catalogue, series: Series, where: Where | None) -> Features:
     manifest = catalogue.rows("SELECT id, name, digest FROM shards WHERE series = ? ORDER BY id", (series.id,))
     folder = series_folder(catalogue, series.id)
-    blocks = [open_shard(folder / name, digest=digest) for _, name, digest in manifest]
+    known = catalogue.mapped.get(series.id, {})
+    blocks = [known.get(name) or open_shard(folder / name, digest=digest) for _, name, digest in manifest]
+    catalogue.mapped[series.id] = {name: block for (_, name, _), block in zip(manifest, blocks, strict=True)}
     wanted = None if where is None else catalogue.keys(*keys_sql(where, series.owner))
     hidden, dead = _hidden(catalogue, series), dead_owners(catalogue, series.id)
     masks = [
@@ -279,13 +284,13 @@ def _read(catalogue: Catalogue, series: Series, where: Where | None) -> Features
 
 def _hidden(catalogue: Catalogue, series: Series) -> Array:
     if series.owner == "item":
-        return catalogue.keys("SELECT key FROM items WHERE removed = 1")
-    return catalogue.keys("SELECT p.key FROM paths p JOIN items i ON i.key = p.item WHERE i.removed = 1")
+        return catalogue.keys("SELECT key FROM items WHERE removed = 1 ORDER BY key")
+    return catalogue.keys("SELECT p.key FROM paths p JOIN items i ON i.key = p.item WHERE i.removed = 1 ORDER BY 1")
 
 
 def dead_owners(catalogue: Catalogue, series: int) -> dict[int, Array]:
     """Shard → the owners whose rows there no longer count, int64 [N]."""
-    sql = "SELECT shard, owner FROM dead JOIN shards ON id = shard WHERE series = ?"
+    sql = "SELECT shard, owner FROM dead JOIN shards ON id = shard WHERE series = ? ORDER BY shard, owner"
     found: dict[int, list[int]] = {}
     for shard, owner in catalogue.rows(sql, (series,)):
         found.setdefault(shard, []).append(owner)
@@ -293,9 +298,17 @@ def dead_owners(catalogue: Catalogue, series: int) -> dict[int, Array]:
 
 
 def _rows(owners: Array, wanted: Array | None, hidden: Array, dead: Array | None) -> Array | None:
-    """Rows of a shard that count, None for all."""
-    keep = np.ones(len(owners), bool) if wanted is None else np.isin(owners, wanted)
+    """Rows of a shard that count, None for all. wanted, hidden, dead: int64, rising."""
+    keep = np.ones(len(owners), bool) if wanted is None else is_among(owners, wanted)
     for gone in (hidden, dead):
         if gone is not None and len(gone):
-            keep &= ~np.isin(owners, gone)
+            keep &= ~is_among(owners, gone)
     return None if keep.all() else np.flatnonzero(keep)
+
+
+def is_among(values: Array, some: Array) -> Array:
+    """Whether each value is one of some. some: rising. Cost: N log M, no table as wide as the range (`np.isin`)."""
+    if not len(some):
+        return np.zeros(len(values), bool)
+    found: Array = some[np.minimum(np.searchsorted(some, values), len(some) - 1)] == values
+    return found

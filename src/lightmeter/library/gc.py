@@ -18,7 +18,7 @@ import numpy as np
 from lightmeter.library.catalogue import Catalogue
 from lightmeter.library.connect import NAME
 from lightmeter.library.contents import bury
-from lightmeter.library.features import Series, dead_owners, register, runs_of, series_folder
+from lightmeter.library.features import Series, dead_owners, is_among, register, runs_of, series_folder
 from lightmeter.library.opening import sweep
 from lightmeter.library.shards import Block, open_shard, write_shard
 
@@ -60,17 +60,16 @@ def merge(catalogue: Catalogue, series: Series, shards: Sequence[_Shard]) -> int
         if rows:
             written = write_shard(folder, _blocks(parts), spec=series.spec, dim=series.dim, rows=rows)
         chosen = json.dumps([shard[0] for shard in shards])
-        catalogue.execute("DELETE FROM features WHERE shard IN (SELECT value FROM json_each(?))", (chosen,))
         catalogue.execute("DELETE FROM shards WHERE id IN (SELECT value FROM json_each(?))", (chosen,))
         if written:
-            register(catalogue, series.id, written, runs_of(open_shard(folder / written.name).owners))
+            register(catalogue, series.id, written, runs_of(open_shard(folder / written.name).owners), again=True)
     catalogue.replaced += [path for path, _, _ in parts]
     return sum(shard[3] for shard in shards) - rows
 
 
 def _live(path: Path, digest: str, dead: np.ndarray | None) -> np.ndarray:
     owners = open_shard(path, digest=digest).owners
-    return np.arange(len(owners)) if dead is None else np.flatnonzero(~np.isin(owners, dead))
+    return np.arange(len(owners)) if dead is None else np.flatnonzero(~is_among(owners, dead))
 
 
 def _blocks(parts: Sequence[tuple[Path, str, np.ndarray]]) -> Iterator[Block]:

@@ -57,10 +57,9 @@ CREATE INDEX shards_series ON shards (series);
 
 CREATE TABLE features (
   series INTEGER NOT NULL REFERENCES series (id), owner INTEGER NOT NULL,
-  shard INTEGER REFERENCES shards (id),             -- NULL: encoded, and there was nothing (a film without sound)
+  shard INTEGER,                                    -- NULL: encoded, and there was nothing (a film without sound)
   first_row INTEGER NOT NULL, rows INTEGER NOT NULL,
   PRIMARY KEY (series, owner)) WITHOUT ROWID;
-CREATE INDEX features_shard ON features (shard);
 
 CREATE TABLE dead (
   shard INTEGER NOT NULL REFERENCES shards (id) ON DELETE CASCADE,

@@ -109,8 +109,13 @@ class Library:
 
     def add_content(self, item: Item, *, taken_at: str | None = None) -> int:
         """Put an item in, or bring its row up to date (paths of `item` are not looked at). Returns its key."""
-        with self.transaction():
+        with self._catalogue.joined():
             return contents.add_content(self._catalogue, item, taken_at=taken_at)
+
+    def add_contents(self, items: Sequence[Item]) -> Array:
+        """Put many items in at once, several times faster than one by one. Returns their keys, int64 [N]."""
+        with self.transaction():
+            return contents.add_contents(self._catalogue, items)
 
     def add_path(self, path: StrPath, item: int, *, size_bytes: int, mtime_ns: int) -> int:
         """Say that the content with key `item` stands at a path now. Returns the path's key."""
@@ -165,7 +170,7 @@ class Library:
 
     def set_tags(self, tags: Iterable[Tag]) -> None:
         """Label paths; a machine's label never overwrites one that was set by hand (score None)."""
-        with self.transaction():
+        with self._catalogue.joined():
             contents.set_tags(self._catalogue, tags)
 
     def unset_tags(self, paths: Sequence[int], *, tag: str | None = None, source: str | None = None) -> int:
@@ -183,12 +188,12 @@ class Library:
 
     def set_error(self, path: StrPath, *, stage: str, code: str, detail: str, item: int | None = None) -> None:
         """Remember why a stage could not use a file."""
-        with self.transaction():
+        with self._catalogue.joined():
             contents.set_error(self._catalogue, path, stage=stage, code=code, detail=detail, item=item)
 
     def clear_errors(self, path: StrPath, *, stage: str | None = None) -> None:
         """Forget the errors of a file."""
-        with self.transaction():
+        with self._catalogue.joined():
             contents.clear_errors(self._catalogue, path, stage=stage)
 
     def errors(self) -> Iterator[FileError]:

@@ -24,6 +24,7 @@ from lightmeter.parts import need
 from lightmeter.types import Array
 
 ROWS = 4096  # feature rows in a batch
+LANCE_ROWS = 65536  # rows in a Lance fragment
 
 
 def write_tables(library: Library, folder: Path, form: str, where: Where | None) -> Exchanged:
@@ -45,7 +46,8 @@ def _items_schema(arrow: Any) -> Any:
     tag = arrow.struct([("tag", text), ("score", real), ("source", text)])
     return arrow.schema(
         [
-            ("id", text), ("kind", text), ("size_bytes", whole), ("state", text), ("reason", text), ("duration_s", real),
+            ("id", text), ("kind", text), ("size_bytes", whole), ("state", text), ("reason", text),
+            ("duration_s", real),
             ("width", whole), ("height", whole), ("taken_at", text), ("path", text), ("path_bytes", arrow.binary()),
             ("mtime_ns", whole), ("missing", arrow.bool_()), ("words", arrow.list_(word)), ("tags", arrow.list_(tag)),
         ]
@@ -210,14 +212,26 @@ def _keys(library: Library, series: Series, names: list[tuple[str, str | None, b
 
 def _write(path: Path, schema: Any, batches: Iterator[Any], form: str) -> None:
     if form == "lance":
-        lance = need("lance", "lance")
-        arrow = need("pyarrow", "arrow")
-        lance.write_dataset(arrow.RecordBatchReader.from_batches(schema, batches), str(path))
+        _write_lance(path, schema, batches)
         return
     parquet = need("pyarrow.parquet", "arrow")
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
             writer.write_batch(batch)
+
+
+def _write_lance(path: Path, schema: Any, batches: Iterator[Any]) -> None:
+    """Written here and not from a reader: Lance would pull it in a thread of its own, where SQLite may not be read."""
+    lance, arrow = need("lance", "lance"), need("pyarrow", "arrow")
+    lance.write_dataset(schema.empty_table(), str(path))
+    held: list[Any] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(len(each) for each in held) >= LANCE_ROWS:
+            lance.write_dataset(arrow.Table.from_batches(held), str(path), mode="append")
+            held = []
+    if held:
+        lance.write_dataset(arrow.Table.from_batches(held), str(path), mode="append")
 
 
 def _read(path: Path, form: str) -> tuple[Any, Iterator[Any]]:

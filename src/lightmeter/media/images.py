@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightmeter.errors import RejectedFileError
-from lightmeter.media.colours import says_srgb, to_srgb
+from lightmeter.media.colours import to_srgb
 from lightmeter.media.door import at_the_door, name_of, read_bytes
-from lightmeter.media.jpeg import JpegHeader, exif_orientation, read_header
+from lightmeter.media.exif import exif_orientation
 from lightmeter.media.limits import DEFAULT_LIMITS, MediaLimits
 from lightmeter.media.reading import Reading
 from lightmeter.media.sniff import Format, must_sniff
 from lightmeter.types import Array, Image
 
 if TYPE_CHECKING:
+    from PIL.Image import Exif
     from PIL.Image import Image as Picture
     from PIL.ImageFile import ImageFile
 
 _BYTES_PER_PIXEL = {"jpeg": 8, "png": 8, "webp": 16, "gif": 9, "tiff": 10, "bmp": 8, "avif": 16, "heif": 16}
+_TAIL_BYTES = 65_536  # some programs write after a JPEG's end
 
 
 def read_image(
@@ -42,14 +44,7 @@ def read_image(
         found = must_sniff(data[:4096])
         if found.kind != "image":
             raise RejectedFileError("not-a-picture", f"{what} is a {found.kind} ({found.name})")
-        header = read_header(data) if found.name == "jpeg" else None
-        if header is not None:
-            _judge(header.width, header.height, found, limits)
-            if _is_plain(header):
-                pixels = _decode_plain(data, header, short_side)
-                if pixels is not None:
-                    return Reading(Image(upright(pixels, header.orientation)))
-        return _Careful(found, limits, short_side).read(data)
+        return _Decode(found, limits, short_side).read(data)
 
 
 def picture_facts(data: bytes, limits: MediaLimits) -> tuple[int, int, str]:
@@ -61,7 +56,7 @@ def picture_facts(data: bytes, limits: MediaLimits) -> tuple[int, int, str]:
             width, height = picture.size
             if _orientation(picture, found) in (5, 6, 7, 8):
                 width, height = height, width
-            exif = picture.getexif()
+            exif = exif_of(picture)
             taken = exif.get_ifd(0x8769).get(0x9003) or exif.get(0x0132) or ""
             return width, height, str(taken)
 
@@ -87,18 +82,6 @@ def _judge(width: int, height: int, found: Format, limits: MediaLimits) -> None:
         )
 
 
-# -- the fast way: whole 8-bit grey or colour JPEGs in sRGB -----------------------------------------------------------
-
-
-def _is_plain(header: JpegHeader) -> bool:
-    return (
-        header.precision == 8
-        and header.components in (1, 3)
-        and header.complete
-        and (not header.icc or says_srgb(header.icc))
-    )
-
-
 def reduction(width: int, height: int, short_side: int | None) -> int:
     """By how much a picture may be reduced (1, 2, 4 or 8) so that its short side stays at least `short_side`.
 
@@ -110,40 +93,23 @@ def reduction(width: int, height: int, short_side: int | None) -> int:
     return next((n for n in (8, 4, 2) if -(-min(width, height) // n) >= short_side), 1)
 
 
-def _decode_plain(data: bytes, header: JpegHeader, short_side: int | None) -> Array | None:
-    """[H, W, 3] RGB, or None where OpenCV cannot."""
-    import cv2
-
-    flags = {
-        1: cv2.IMREAD_COLOR,
-        2: cv2.IMREAD_REDUCED_COLOR_2,
-        4: cv2.IMREAD_REDUCED_COLOR_4,
-        8: cv2.IMREAD_REDUCED_COLOR_8,
-    }[reduction(header.width, header.height, short_side)]
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
-        return None
-    return None if pixels is None else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels))
-
-
-# -- the careful way: everything else, with Pillow --------------------------------------------------------------------
-
-
 @dataclass(slots=True)
-class _Careful:
+class _Decode:
     found: Format
     limits: MediaLimits
     short_side: int | None
     notes: list[str] = field(default_factory=list)
     damaged: bool = False
+    blocks: int = 0  # of 8 x 8 pixels; each takes at least a bit
 
     def read(self, data: bytes) -> Reading[Image]:
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             with open_picture(data, self.limits) as picture:
                 orientation = _orientation(picture, self.found)
+                self.blocks = -(-picture.width // 8) * -(-picture.height // 8)
                 self._load(picture)
+                self._check_end(data)
                 pixels, notes = to_srgb(self._reduced(picture))
         self.notes += notes
         self._hear([str(each.message) for each in heard])
@@ -151,9 +117,8 @@ class _Careful:
 
     def _load(self, picture: Picture) -> None:
         """Decode; of a truncated file, what there is."""
-        pages = getattr(picture, "n_frames", 1) if self.found.name in ("gif", "webp", "tiff", "png", "avif") else 1
-        if pages > 1:
-            self.notes.append(f"the first of {pages} pages or frames")
+        if _has_more(picture):
+            self.notes.append("the first of several pages or frames")
         if self.found.name == "jpeg" and self.short_side is not None:
             n = reduction(*picture.size, self.short_side)
             picture.draft(None, (picture.width // n, picture.height // n))
@@ -166,6 +131,18 @@ class _Careful:
                 ) from error
             self.damaged = True
             self.notes.append(f"decoded as far as possible: {error}")
+
+    def _check_end(self, data: bytes) -> None:
+        """A JPEG's decoder fills what is missing with grey and says nothing: see whether there was enough."""
+        if self.found.name != "jpeg" or self.damaged:
+            return
+        if data.rfind(b"\xff\xd9", -_TAIL_BYTES) < 0:
+            self.notes.append("its end is missing")
+        elif len(data) * 8 < self.blocks:
+            self.notes.append("it holds too few bytes for its size")
+        else:
+            return
+        self.damaged = True
 
     def _reduced(self, picture: Picture) -> Picture:
         n = min(picture.size) // self.short_side if self.short_side else 1
@@ -180,6 +157,13 @@ class _Careful:
             if "bomb" not in message:
                 self.notes.append(message[:200])
                 self.damaged |= "runcated" in message
+
+
+def _has_more(picture: Picture) -> bool:
+    try:
+        return bool(getattr(picture, "is_animated", False))
+    except (OSError, SyntaxError, EOFError, ValueError):  # a second page that cannot be read
+        return False
 
 
 def _partly_decoded(picture: Picture) -> bool:
@@ -221,6 +205,13 @@ def webp_size(data: bytes) -> tuple[int, int]:
     if kind == b"VP8 " and len(data) >= 30:
         return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
     raise RejectedFileError("unreadable", "the WebP does not tell its size")
+
+
+def exif_of(picture: Picture) -> Exif:
+    """A picture's EXIF; of a PNG only what stands before its pixels, since Pillow decodes it all to look behind them."""
+    from PIL.Image import Exif
+
+    return Exif() if picture.format == "PNG" and "exif" not in picture.info else picture.getexif()
 
 
 def _orientation(picture: Picture, found: Format) -> int:

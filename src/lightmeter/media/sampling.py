@@ -41,7 +41,8 @@ class Feed:
     """Packets to decode next, in order.
 
     jump: the decoder must be drained and flushed first, since packets before these were left out
-    needed: stamps whose frames are wanted, some of which may have been handed over before · known: no frame up to this stamp is wanted except those
+    needed: stamps whose frames are wanted, some of which may have been handed over before
+    known: no frame up to this stamp is wanted except those
     """
 
     packets: list[Any]

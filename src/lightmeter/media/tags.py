@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightmeter.media.containers import open_container
 from lightmeter.media.door import at_the_door, name_of, read_bytes
-from lightmeter.media.images import open_picture
+from lightmeter.media.images import exif_of, open_picture
 from lightmeter.media.limits import MediaLimits
 from lightmeter.media.sniff import sniff
 
@@ -63,7 +63,7 @@ def _picture_tags(path: Path, limits: MediaLimits) -> Tags:
 
 
 def _exif(picture: Picture) -> Tags:
-    exif = picture.getexif()
+    exif = exif_of(picture)
     titles = [_text(exif.get(tag)) for tag in _EXIF_TITLES]
     titles += [_utf16(exif.get(tag)) for tag in _EXIF_UTF16_TITLES]
     comment = exif.get_ifd(0x8769).get(0x9286)

@@ -1,4 +1,4 @@
-"""GPU time and memory, when torch with CUDA is already loaded; torch is never imported for it."""
+"""GPU time and memory, when torch already uses CUDA; torch is never imported, nor CUDA begun, for it."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class GpuWatch:
 
 
 def watch_gpu() -> GpuWatch | None:
-    """A running watch, or None when no GPU is in use by this process."""
+    """A running watch, or None when torch does not use CUDA yet: measuring must not be what opens the device."""
     torch = sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)  # missing while torch is still being imported
-    if torch is None or cuda is None or not cuda.is_available():
+    if torch is None or cuda is None or not (cuda.is_available() and cuda.is_initialized()):
         return None
     return GpuWatch(torch)
 

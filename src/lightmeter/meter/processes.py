@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
@@ -77,9 +78,8 @@ class Proc:
                 return int(line.split()[1]) * 1024
         return self.resident_bytes(pid)
 
-    def tree_bytes(self, pid: int, *, tree: bool = True) -> int:
-        """Memory held now: the resident set of a process alone, the sum of proportional sets with descendants."""
-        below = self.descendants(pid) if tree else []
+    def tree_bytes(self, pid: int, below: Sequence[int]) -> int:
+        """Memory held now: the resident set of a process alone, the sum of proportional sets with those `below` it."""
         if not below:
             return self.resident_bytes(pid)
         return sum(self.fair_bytes(each) for each in (pid, *below))

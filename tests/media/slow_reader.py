@@ -16,7 +16,10 @@ def all_frames(path: Path, short_side: int | None = None) -> list[tuple[float, f
     convert = Converter(short_side, DEFAULT_LIMITS)
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        shown = [(f.pts * stream.time_base, (f.duration or 0) * stream.time_base, convert(f)) for f in container.decode(stream)]
+        shown = [
+            (f.pts * stream.time_base, (f.duration or 0) * stream.time_base, convert(f))
+            for f in container.decode(stream)
+        ]
     start = shown[0][0]
     return [(at - start, at - start + long, pixels) for at, long, pixels in shown]
 

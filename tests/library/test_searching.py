@@ -1,0 +1,244 @@
+"""Asking a library: real pictures by words, picture, video and sound; nonsense finds nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media_folder import gallery, indexed, picture, video
+from PIL import Image as Pillow
+
+from lightmeter.engines.inline import Inline
+from lightmeter.errors import InvalidValueError, RejectedFileError
+from lightmeter.library.duplicates import exact_groups, near_groups
+from lightmeter.library.facts import chosen_items, facts_of, library_facts, status_facts
+from lightmeter.library.filters import Where
+from lightmeter.library.indexing import IndexOptions, index
+from lightmeter.library.searching import kind_of_query, search
+from lightmeter.library.showing import sheet_of, sheet_of_files, strip_of, thumbnail
+from lightmeter.library.store import open_library
+from lightmeter.library.tagging import set_by_hand, tag_builtin, tag_with
+from lightmeter.media.sound import read_sound
+from lightmeter.report.pictures import wav_bytes
+from lightmeter.studies.sources import package_folder
+from lightmeter.types import Sound
+
+
+def name(hit):
+    return os.path.basename(hit.path)
+
+
+def size_of(path):
+    with Pillow.open(path) as opened:
+        return opened.size
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """scikit-image's sample pictures and two sounds, indexed once with the default encoders."""
+    place = package_folder("skimage")
+    if place is None:
+        pytest.skip("scikit-image's pictures are not installed: pip install 'lightmeter[demo]'")
+    base = tmp_path_factory.mktemp("samples")
+    media = base / "media"
+    media.mkdir()
+    for file in (place / "data").iterdir():
+        if file.suffix in (".png", ".jpg"):
+            (media / file.name).write_bytes(file.read_bytes())
+    rng = np.random.default_rng(0)
+    for at, register_hz in enumerate((220.0, 700.0, 1900.0)):
+        steps = register_hz * rng.choice([1.0, 1.25, 1.5, 1.75, 2.0], 24)
+        t = np.arange(8000 // 4) / 8000
+        tune = np.concatenate([0.4 * np.sin(2 * np.pi * step * t) * np.exp(-6 * t) for step in steps])
+        tune += rng.normal(0, 0.004, len(tune))
+        (media / f"tune-{at}.wav").write_bytes(wav_bytes(Sound(tune.astype(np.float32), 8000), longest_s=60))
+    noise = rng.normal(0, 0.1, 8000 * 4).astype(np.float32)
+    (media / "noise.wav").write_bytes(wav_bytes(Sound(np.clip(noise, -1, 1), 8000), longest_s=60))
+    assert index([media], base / "l", IndexOptions(engine=Inline())).failed == {}
+    with open_library(base / "l", write=True) as library:
+        yield library, media
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [("a cat", "chelsea.png"), ("a cup of coffee", "coffee.png"), ("a rocket launch", "rocket.jpg"), ("a motorbike", "motorcycle_left.png")],
+)
+def test_words_find_the_picture_first(samples, query, found):
+    answer = search(samples[0], query)
+    assert name(answer.hits[0]) == found
+    assert answer.kind == "words"
+
+
+@pytest.mark.parametrize("query", ["quarterly tax report", "xqzt blorp", "the meaning of life"])
+def test_nonsense_finds_nothing_and_says_how_near_it_came(samples, query):
+    answer = search(samples[0], query)
+    assert answer.hits == []
+    assert set(answer.nearest) == {"picture", "words"}
+    assert all(answer.nearest[s.evidence] < s.null.threshold for s in answer.sources)
+    assert len(search(samples[0], query, everything=True).hits) == 10
+
+
+def test_every_source_shows_its_errors(samples):
+    for source in search(samples[0], "a cat").sources:
+        assert 0 <= source.null.false_alarm <= 0.025
+        assert source.null.queries == 150
+
+
+def test_a_picture_finds_its_crop(samples, tmp_path):
+    with Pillow.open(samples[1] / "rocket.jpg") as rocket:
+        pixels = np.asarray(rocket)
+    height, width = pixels.shape[:2]
+    Pillow.fromarray(pixels[height // 6 : -height // 6, width // 6 : -width // 6, :]).save(tmp_path / "crop.jpg", quality=60)
+    assert [name(hit) for hit in search(samples[0], str(tmp_path / "crop.jpg")).hits][:1] == ["rocket.jpg"]
+
+
+def test_an_unrelated_picture_finds_nothing(samples, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    Pillow.fromarray(noise).save(tmp_path / "noise.png")
+    assert search(samples[0], str(tmp_path / "noise.png")).hits == []
+
+
+def test_a_sound_finds_its_twin(samples, tmp_path):
+    original = read_sound(samples[1] / "tune-1.wav", rate_hz=8000).value
+    noise = np.random.default_rng(1).normal(0, 0.002, len(original.samples))
+    twin = Sound((original.samples / 3 + noise).astype(np.float32), 8000)
+    (tmp_path / "twin.wav").write_bytes(wav_bytes(twin, longest_s=60))
+    hits = search(samples[0], str(tmp_path / "twin.wav")).hits
+    assert name(hits[0]) == "tune-1.wav"
+    assert hits[0].evidence == "sound"
+
+
+def test_filters_hold_for_every_way_to_ask(samples):
+    assert search(samples[0], "a cat", where=Where(kind="sound")).hits == []
+    assert {hit.item.kind for hit in search(samples[0], None, where=Where(kind="sound")).hits} == {"sound"}
+
+
+def test_names_are_a_source_of_their_own(samples):
+    hits = search(samples[0], "chessboard").hits
+    assert name(hits[0]).startswith("chessboard")
+    assert "name" in hits[0].evidence
+
+
+def test_builtin_labels_and_labels_of_ones_own(samples):
+    tagged = {os.path.basename(each.path): dict(each.tags) for each in tag_builtin(samples[0])}
+    assert tagged["coffee.png"]["espresso"] > 0.9
+    own = {os.path.basename(each.path): each.tags[0][0] for each in tag_with(samples[0], ["cat", "motorcycle", "coffee cup"])}
+    assert own["chelsea.png"] == "cat"
+    assert own["motorcycle_left.png"] == "motorcycle"
+    assert "brick.png" not in own
+    where = Where(tags=("espresso",))
+    assert [name(hit) for hit in search(samples[0], None, where=where).hits] == ["coffee.png"]
+
+
+def test_labels_by_hand_stay(samples):
+    library, media = samples
+    assert set_by_hand(library, [media / "brick.png"], add=["wall"], drop=["maze"]) == 1
+    tag_with(library, ["wall"], at_least=-1.0)
+    key = library.known_path(media / "brick.png").key
+    assert [(t.tag, t.score) for t in library.tags_of([key])[key] if t.tag == "wall"] == [("wall", None)]
+    with pytest.raises(InvalidValueError, match="PATH must be in the library"):
+        set_by_hand(library, [media / "none.png"], add=["x"])
+
+
+def test_facts(samples):
+    library, media = samples
+    facts = library_facts(library)
+    assert facts["items"] == facts["kinds"]["image"] + facts["kinds"]["sound"]
+    assert facts_of(library, media / "chelsea.png")["width"] == 451
+    assert status_facts(library)[0]["states"] == {"ok": facts["items"]}
+    with pytest.raises(InvalidValueError, match="index it first"):
+        facts_of(library, Path("/nowhere.png"))
+    assert len(chosen_items(library, [media / "chelsea.png"], Where(kind="sound"))) == 5
+
+
+def test_pictures_of_a_library(samples, tmp_path):
+    library, media = samples
+    keys = library.items(Where(kind="image")).keys[:7].tolist()
+    assert sheet_of(library, keys, tmp_path / "s.png", columns=3) == 7
+    assert min(size_of(tmp_path / "s.png")) > 600
+    assert sheet_of_files([media / "chelsea.png", media / "noise.wav", tmp_path / "none.png"], tmp_path / "t.png") == 3
+    assert thumbnail(media / "noise.wav") == "sound"
+    assert isinstance(thumbnail(tmp_path / "none.png"), str)
+
+
+def test_queries_that_make_no_sense_are_refused(samples, tmp_path):
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile x\n")
+    (tmp_path / "a.txt").write_text("words")
+    with pytest.raises(InvalidValueError, match="a file that exists"):
+        search(samples[0], "missing.jpg")
+    with pytest.raises(InvalidValueError, match="got nothing"):
+        search(samples[0], "  ")
+    with pytest.raises(InvalidValueError, match="picture, video or sound"):
+        search(samples[0], str(tmp_path / "a.txt"))
+    with pytest.raises(RejectedFileError, match="disguise"):
+        search(samples[0], str(tmp_path / "list.mp4"))
+    with pytest.raises(InvalidValueError, match="k must be at least 1"):
+        search(samples[0], "a cat", k=0)
+    assert kind_of_query("a photo of file.jpg") == "words"
+
+
+def test_a_video_answers_with_the_moment(tmp_path):
+    gallery(tmp_path / "media")
+    video(tmp_path / "media" / "v.mp4", ["grey", "red", "grey"])
+    indexed(tmp_path / "media", tmp_path / "l")
+    with open_library(tmp_path / "l") as library:
+        hits = search(library, str(picture(tmp_path / "q.png", "red", seed=1000)), everything=True).hits
+        [clip] = [hit for hit in hits if hit.item.kind == "video"]
+        assert clip.time_s == 1.0
+        with pytest.raises(InvalidValueError, match="--by sound needs"):
+            search(library, str(tmp_path / "q.png"), by="sound")
+        strip_of(tmp_path / "media" / "v.mp4", tmp_path / "strip.png", count=3)
+        assert size_of(tmp_path / "strip.png")[0] > 500
+
+
+def test_duplicates_exact_and_near(tmp_path):
+    media = gallery(tmp_path / "media", per_colour=1)
+    (media / "copy.png").write_bytes((media / "red-0.png").read_bytes())
+    with Pillow.open(media / "blue-0.png") as blue:
+        blue.save(media / "blue.jpg", quality=95)
+    indexed(media, tmp_path / "l")
+    with open_library(tmp_path / "l") as library:
+        assert [sorted(os.path.basename(p) for p in g.paths) for g in exact_groups(library)] == [["copy.png", "red-0.png"]]
+        near = near_groups(library, at_least=0.9)
+        assert [sorted(os.path.basename(p) for p in g.paths) for g in near] == [["blue-0.png", "blue.jpg"]]
+        assert 0.9 <= near[0].score <= 1
+        with pytest.raises(InvalidValueError, match="at_least must be"):
+            near_groups(library, at_least=0)
+
+
+def test_an_empty_library_answers_with_nothing(tmp_path):
+    (tmp_path / "media").mkdir()
+    indexed(tmp_path / "media", tmp_path / "l")
+    with open_library(tmp_path / "l") as library:
+        answer = search(library, "anything at all")
+        assert (answer.hits, answer.sources) == ([], [])
+        assert near_groups(library) == []
+        with pytest.raises(InvalidValueError, match="at least one item"):
+            sheet_of(library, [], tmp_path / "s.png")
+
+
+def test_labels_need_the_right_features(tmp_path):
+    indexed(gallery(tmp_path / "media", per_colour=1), tmp_path / "l")
+    with open_library(tmp_path / "l", write=True) as library:
+        with pytest.raises(InvalidValueError, match="--encoder efficientnet-lite"):
+            tag_builtin(library)
+        with pytest.raises(InvalidValueError, match="--encoder conse"):
+            tag_with(library, ["red"])
+        with pytest.raises(InvalidValueError, match="got none"):
+            tag_with(library, [" "])
+
+
+def test_a_library_that_cannot_be_written_can_be_searched(tmp_path):
+    indexed(gallery(tmp_path / "media", per_colour=1), tmp_path / "l")
+    for place in [tmp_path / "l", *(tmp_path / "l").rglob("*")]:
+        place.chmod(0o555 if place.is_dir() else 0o444)
+    try:
+        with open_library(tmp_path / "l") as library:
+            assert search(library, str(tmp_path / "media" / "red-0.png")).hits
+    finally:
+        for place in [tmp_path / "l", *(tmp_path / "l").rglob("*")]:
+            place.chmod(0o755 if place.is_dir() else 0o644)
+
+
