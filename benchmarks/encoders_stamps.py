@@ -97,9 +97,13 @@ def main(out: str = "docs/results/encoders-stamps.json") -> None:
             for name, options in RECIPES.items():
                 spec = f"conse/image=({base.spec}),text=({text}),{options}"
                 for half, where in parts.items():
-                    row = {"candidate": name, "half": half} | _measured(spec, features[where], np.array(captions)[where])
+                    row = {"candidate": name, "half": half} | _measured(
+                        spec, features[where], np.array(captions)[where]
+                    )
                     rows.append(row | {"cpu_s_a_picture": round(picture_s, 4)})
-    data = hashlib.sha256("".join(f"{p.name}\0{c}\n" for p, c in zip(paths, captions, strict=True)).encode()).hexdigest()
+    data = hashlib.sha256(
+        "".join(f"{p.name}\0{c}\n" for p, c in zip(paths, captions, strict=True)).encode()
+    ).hexdigest()
     notes = {
         "data": "tuxpaint-stamps-default 2022.06.04-1 (GPL-2), alpha on white; query = English caption, lower case",
         "honesty": "options chosen on the first half only; not transductive; concepts outside ImageNet's names fail",

@@ -1,7 +1,7 @@
-"""Write what the docs take from the code: `cli.md` (every command's help), `api.md` and `tests/api.json` (public names).
+"""Write what docs take from the code: `cli.md` (every command's help), `api.md` and `tests/api.json` (public names).
 
-    python docs/generate.py            writes them
-    python docs/generate.py --check    says which are out of date, exit 1
+python docs/generate.py            writes them
+python docs/generate.py --check    says which are out of date, exit 1
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def api_page(names: dict[str, dict[str, str]]) -> str:
     lines = ["# Public names", "", "Made by `python docs/generate.py`; `help(name)` tells the rest.", ""]
     for module, found in names.items():
         if not module.startswith("lightmeter.cli"):
-            lines += [f"## {module}", "", *(f"- `{name}`{': ' + said if said else ''}" for name, said in found.items()), ""]
+            lines += [f"## {module}", ""]
+            lines += [f"- `{name}`{': ' + said if said else ''}" for name, said in found.items()]
+            lines += [""]
     return "\n".join(lines)
 
 

@@ -172,4 +172,5 @@ def test_every_error_is_also_a_builtin():
 
     ours = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, LightmeterError)]
     for error in ours:
-        assert error is LightmeterError or any(b.__module__ == "builtins" and b is not Exception for b in error.__mro__[1:-3])
+        bases = [base for base in error.__mro__[1:-3] if base.__module__ == "builtins" and base is not Exception]
+        assert error is LightmeterError or bases

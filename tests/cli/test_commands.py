@@ -220,7 +220,8 @@ def test_every_command_has_help(name):
 
 def test_main_turns_errors_into_one_line(tmp_path):
     script = [sys.executable, "-c", "from lightmeter.cli.main import main; main()"]
-    done = subprocess.run([*script, "info", "--library", tmp_path / "none"], capture_output=True, text=True, check=False)
+    command = [*script, "info", "--library", tmp_path / "none"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("lightmeter: no library at")
     assert done.stderr.count("\n") == 1

@@ -68,7 +68,9 @@ def test_macs_are_what_the_layers_do(kind, request, items):
 
 
 def test_missing_files_are_named(tmp_path, clip_folder):
-    with pytest.raises(MissingAssetError, match=r"config.json, preprocessor_config.json, tokenizer.json, model.safetensors"):
+    with pytest.raises(
+        MissingAssetError, match=r"config.json, preprocessor_config.json, tokenizer.json, model.safetensors"
+    ):
         ClipEncoder(tmp_path).load()
     shutil.copytree(clip_folder, tmp_path / "part")
     (tmp_path / "part" / "tokenizer.json").unlink()

@@ -98,17 +98,18 @@ def eats_memory(task, beat):
     chunks = []
     while True:
         chunks.append(b"x" * (1 << 24))
+        beat()
 
 
 def maps_memory(task, beat):
     """Shared mappings are not in RLIMIT_DATA: only the watch on the resident set sees them."""
     import mmap
 
-    hoard = []
-    while True:
-        hoard.append(mmap.mmap(-1, 1 << 24))
-        hoard[-1].write(b"x" * (1 << 24))
-        time.sleep(0.005)
+    hoard = [mmap.mmap(-1, 1 << 24) for _ in range(16)]
+    for each in hoard:
+        each.write(b"x" * (1 << 24))
+        beat()
+    never_done(task, beat)
 
 
 def returns_two(task, beat):

@@ -90,7 +90,7 @@ def fill(library, contents):
                 library.append(series, np.full(content["rows"], key), vectors, times, replace=True)
 
 
-@settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(contents=st.lists(CONTENT, max_size=5))
 def test_parquet_comes_back_as_it_went(tmp_path_factory, contents):
     folder = tmp_path_factory.mktemp("exchange")

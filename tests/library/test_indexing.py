@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 
@@ -31,8 +30,8 @@ def state_of(library):
         for series in opened.all_series():
             rows = opened.features(series)
             ids = {key: item.id for key, item in zip(opened.items().keys.tolist(), opened.items(), strict=True)}
-            named = sorted((ids.get(o, "path"), v.tobytes()) for o, v in zip(rows.owners.tolist(), rows.vectors, strict=True))
-            features[series.spec] = named
+            owners = [ids.get(owner, "path") for owner in rows.owners.tolist()]
+            features[series.spec] = sorted(zip(owners, [v.tobytes() for v in rows.vectors], strict=True))
         return sorted(items), features
 
 
@@ -69,7 +68,8 @@ def test_a_moved_file_keeps_its_features(folder, tmp_path):
     assert state_of(tmp_path / "l")[1] == before
     with open_library(tmp_path / "l") as library:
         key = library.known_path(folder / "deep" / "renamed.png").item
-        assert {os.path.basename(p.path): p.missing for p in library.paths_of(key)} == {"red-0.png": True, "renamed.png": False}
+        seen = {os.path.basename(p.path): p.missing for p in library.paths_of(key)}
+        assert seen == {"red-0.png": True, "renamed.png": False}
 
 
 def test_a_copy_is_one_item_with_two_paths(folder, tmp_path):
@@ -228,5 +228,4 @@ def test_the_default_encoders_share_one_look_at_a_picture(folder, tmp_path):
         from lightmeter.parts import build
 
         np.testing.assert_allclose(joint.vectors, build(joint.spec).derive(base.vectors), rtol=1e-5, atol=1e-6)
-        found = [json.loads(json.dumps(library.calibration(s, "null")[0])) for s in library.all_series() if s.dim != 0 and library.calibration(s, "null")]
-        assert len(found) == 3
+        assert sum(library.calibration(series, "null") is not None for series in library.all_series()) == 3

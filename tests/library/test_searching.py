@@ -63,7 +63,12 @@ def samples(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("query", "found"),
-    [("a cat", "chelsea.png"), ("a cup of coffee", "coffee.png"), ("a rocket launch", "rocket.jpg"), ("a motorbike", "motorcycle_left.png")],
+    [
+        ("a cat", "chelsea.png"),
+        ("a cup of coffee", "coffee.png"),
+        ("a rocket launch", "rocket.jpg"),
+        ("a motorbike", "motorcycle_left.png"),
+    ],
 )
 def test_words_find_the_picture_first(samples, query, found):
     answer = search(samples[0], query)
@@ -90,7 +95,8 @@ def test_a_picture_finds_its_crop(samples, tmp_path):
     with Pillow.open(samples[1] / "rocket.jpg") as rocket:
         pixels = np.asarray(rocket)
     height, width = pixels.shape[:2]
-    Pillow.fromarray(pixels[height // 6 : -height // 6, width // 6 : -width // 6, :]).save(tmp_path / "crop.jpg", quality=60)
+    middle = pixels[height // 6 : -height // 6, width // 6 : -width // 6]
+    Pillow.fromarray(middle).save(tmp_path / "crop.jpg", quality=60)
     assert [name(hit) for hit in search(samples[0], str(tmp_path / "crop.jpg")).hits][:1] == ["rocket.jpg"]
 
 
@@ -124,7 +130,8 @@ def test_names_are_a_source_of_their_own(samples):
 def test_builtin_labels_and_labels_of_ones_own(samples):
     tagged = {os.path.basename(each.path): dict(each.tags) for each in tag_builtin(samples[0])}
     assert tagged["coffee.png"]["espresso"] > 0.9
-    own = {os.path.basename(each.path): each.tags[0][0] for each in tag_with(samples[0], ["cat", "motorcycle", "coffee cup"])}
+    named = tag_with(samples[0], ["cat", "motorcycle", "coffee cup"])
+    own = {os.path.basename(each.path): each.tags[0][0] for each in named}
     assert own["chelsea.png"] == "cat"
     assert own["motorcycle_left.png"] == "motorcycle"
     assert "brick.png" not in own
@@ -200,7 +207,8 @@ def test_duplicates_exact_and_near(tmp_path):
         blue.save(media / "blue.jpg", quality=95)
     indexed(media, tmp_path / "l")
     with open_library(tmp_path / "l") as library:
-        assert [sorted(os.path.basename(p) for p in g.paths) for g in exact_groups(library)] == [["copy.png", "red-0.png"]]
+        [exact] = exact_groups(library)
+        assert sorted(os.path.basename(p) for p in exact.paths) == ["copy.png", "red-0.png"]
         near = near_groups(library, at_least=0.9)
         assert [sorted(os.path.basename(p) for p in g.paths) for g in near] == [["blue-0.png", "blue.jpg"]]
         assert 0.9 <= near[0].score <= 1
@@ -240,5 +248,3 @@ def test_a_library_that_cannot_be_written_can_be_searched(tmp_path):
     finally:
         for place in [tmp_path / "l", *(tmp_path / "l").rglob("*")]:
             place.chmod(0o755 if place.is_dir() else 0o644)
-
-

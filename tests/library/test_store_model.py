@@ -157,7 +157,7 @@ def run(examples, steps):
 
 
 def test_library_is_a_dictionary():
-    run(examples=12, steps=20)
+    run(examples=8, steps=20)
 
 
 @pytest.mark.slow

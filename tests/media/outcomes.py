@@ -38,7 +38,8 @@ def main() -> None:
     for name in sys.stdin.buffer.read().split(b"\0"):
         start_s = time.process_time()
         outcome = outcome_of(Path(name.decode("utf-8", "surrogateescape")))
-        print(f"{outcome}\t{time.process_time() - start_s:.3f}", flush=True)
+        sys.stdout.write(f"{outcome}\t{time.process_time() - start_s:.3f}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

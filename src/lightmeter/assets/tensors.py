@@ -21,6 +21,12 @@ LONGEST_NAME = 1_000
 SPARE_COPY_BYTES = 64 << 20
 
 
+_TANGLED = (
+    f"a checkpoint must nest at most {DEEPEST} deep, not in circles, and hold at most {MOST_CONTAINERS:,} containers "
+    f"and {MOST_VISITS:,} values: refused"
+)
+
+
 def named_tensors(tree: Any) -> dict[str, TensorRef]:
     """The tensors in nested containers, named by their path: `{"model": {"w": …}}` gives `model.w`.
 
@@ -56,7 +62,7 @@ def _walk(tree: Any) -> Iterator[tuple[str, TensorRef]]:
             too_many = visits > MOST_VISITS or containers > MOST_CONTAINERS
             inside = [] if too_many else _containers(value)
             if depth >= DEEPEST or too_many or len(waiting) + len(inside) > MOST_WAITING:
-                raise UnsafeFileError(f"a checkpoint must nest at most {DEEPEST} deep and not in circles: refused")
+                raise UnsafeFileError(_TANGLED)
             waiting += [((path, key), each, depth + 1) for key, each in inside]
 
 

@@ -29,11 +29,15 @@ def list_(as_json: bool) -> None:
 
     rows = [
         {
-            "name": each.asset.name, "state": each.state, "size": bytes_text(each.asset.size_bytes), "licence": each.asset.licence,
-            "what for": each.asset.role, "how": "" if each.state == "found" else each.command,
+            "name": each.asset.name,
+            "state": each.state,
+            "size": bytes_text(each.asset.size_bytes),
+            "licence": each.asset.licence,
+            "what for": each.asset.role,
+            "how": "" if each.state == "found" else each.command,
         }
         for each in found
-    ]  # fmt: skip
+    ]
     click.echo(table(rows, width=64))
     return None
 

@@ -13,7 +13,8 @@ FORMATS = click.Choice(["parquet", "webdataset", "imagefolder", "lance"])
 
 
 @click.command(
-    epilog="Examples: `lightmeter export out --format parquet` · `lightmeter export shards --format webdataset --kind image`"
+    epilog="Examples: `lightmeter export out --format parquet` · "
+    "`lightmeter export shards --format webdataset --kind image`"
 )
 @click.argument("out", type=click.Path(path_type=Path))
 @library_option

@@ -115,8 +115,9 @@ def _tell(done: Indexed, library: Path, price: str, asked: dict[str, Any]) -> No
             )
     head = "stopped; the same command goes on. " if done.stopped else ""
     say(
-        f"{head}{done.items} items in {library}: {done.done} files read, {done.unchanged} unchanged, {done.skipped} of other "
-        f"kinds, {len(done.damaged)} damaged, {len(done.failed)} failed, {done.missing} gone · {price}",
+        f"{head}{done.items} items in {library}: {done.done} files read, {done.unchanged} unchanged, "
+        f"{done.skipped} of other kinds, {len(done.damaged)} damaged, {len(done.failed)} failed, "
+        f"{done.missing} gone · {price}",
         quiet=quiet,
     )
 
@@ -132,7 +133,9 @@ def _plan(folders: tuple[Path, ...], library: Path, options: IndexOptions, asked
         for found in plan.fresh if asked["verbose"] else plan.fresh[:10]:
             click.echo(f"would read {click.format_filename(found.path)}")
         say(
-            f"{len(plan.fresh)} files to read ({size_bytes / 1e6:.1f} MB), {plan.unchanged} unchanged, {plan.scan.skipped} of other "
-            f"kinds, {len(plan.scan.refused)} refused, {len(plan.known_bad)} known to fail, {len(plan.gone)} gone; nothing was changed",
+            f"{len(plan.fresh)} files to read ({size_bytes / 1e6:.1f} MB), {plan.unchanged} unchanged, "
+            f"{plan.scan.skipped} of other kinds, {len(plan.scan.refused)} refused, "
+            f"{len(plan.known_bad)} known to fail, "
+            f"{len(plan.gone)} gone; nothing was changed",
             quiet=asked["quiet"],
         )

@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 from lightmeter.cli.options import (
-    dry_run_option, emit, json_option, library_option, say, talk_options, where_from, where_options,
+    dry_run_option,
+    emit,
+    json_option,
+    library_option,
+    say,
+    talk_options,
+    where_from,
+    where_options,
 )  # fmt: skip
 
 

@@ -117,7 +117,7 @@ def main() -> None:
     except LightmeterError as error:
         code = _say(str(error), error.exit_code)
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # the reader left (`… | head`): nothing more can be said
+        sys.stdout = None  # the reader left (`… | head`): nothing more can be said
         code = 0
     sys.exit(code if isinstance(code, int) else 0)
 

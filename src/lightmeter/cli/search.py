@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 def search(query: str | None, library: Path, **asked: Any) -> None:
     """Find items by words, picture, video or sound.
 
-    Answers only with what is near enough: scores are held against what unrelated queries reach on this library, and the
-    threshold is shown with the false alarms and misses that it makes. Without QUERY, lists what the filters let through.
+    Answers only with what is near enough: scores are held against what unrelated queries reach on this library, and
+    the threshold is shown with the false alarms and misses that it makes. Without QUERY, lists what the filters let
+    through.
     """
     where = where_from(asked)
     if query is None and where is None:
@@ -73,7 +74,12 @@ def _summary(answer: Answer, cost: Cost) -> dict[str, Any]:
         "hits": len(answer.hits),
         "looked_at": answer.looked_at,
         "sources": [
-            {"evidence": source.evidence, "encoder": source.spec, "nearest": answer.nearest.get(source.evidence), **source.null.as_json()}
+            {
+                "evidence": source.evidence,
+                "encoder": source.spec,
+                "nearest": answer.nearest.get(source.evidence),
+                **source.null.as_json(),
+            }
             for source in answer.sources
         ],
         "cost": cost.as_json(),

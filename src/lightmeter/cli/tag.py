@@ -45,7 +45,8 @@ def tag(paths: tuple[Path, ...], library: Path, **asked: Any) -> None:
     with measure() as meter, open_library(library, write=True, wait_s=10, waiting=say) as opened:
         if by_hand:
             changed = set_by_hand(opened, paths, add=asked["add"], drop=asked["drop"])
-            return say(f"{changed} files labelled", quiet=asked["quiet"])
+            say(f"{changed} files labelled", quiet=asked["quiet"])
+            return
         if asked["labels"]:
             labels = _labels(asked["labels"])
             found = tag_with(opened, labels, at_least=asked["at_least"], most=asked["most"], where=where)

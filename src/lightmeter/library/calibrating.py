@@ -91,7 +91,8 @@ def _related_words(library: Library, encoder: Any) -> Array:
     names, which = np.unique(best[members], return_inverse=True)
     labels = image.labels()
     queries = unit(encoder.encode_words([labels[name] for name in names]))
-    return np.einsum("nd,nd->n", unit(encoder.derive(features[members])), queries[which])
+    scores: Array = np.einsum("nd,nd->n", unit(encoder.derive(features[members])), queries[which])
+    return scores
 
 
 def _calibrate_members(library: Library, series: Series, encoder: Any, twins: list[float], seed: int) -> None:

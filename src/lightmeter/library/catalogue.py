@@ -13,7 +13,7 @@ import numpy as np
 from lightmeter.errors import LibraryReadOnlyError
 from lightmeter.library.connect import known
 from lightmeter.library.lock import WriterLock
-from lightmeter.library.shards import Block
+from lightmeter.search.exact import Block
 from lightmeter.types import Array
 
 Row = tuple[Any, ...]

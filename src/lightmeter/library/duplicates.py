@@ -18,7 +18,7 @@ ROWS_AT_ONCE = 1024
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Paths that hold the same thing. how: `exact` (score 1) or `near` · score: lowest cosine that links two of them."""
+    """Paths that hold the same thing. how: `exact` (score 1) or `near` · score: lowest cosine that links two."""
 
     how: Literal["exact", "near"]
     score: float
@@ -27,7 +27,8 @@ class Group:
 
 def exact_groups(library: Library) -> list[Group]:
     """Contents that stand at more than one path now.  Cost: one SQL query."""
-    return [Group("exact", 1.0, tuple(_present(library, library.key_of(item.id) or 0))) for item in library.duplicates()]
+    keys = [library.key_of(item.id) for item in library.duplicates()]
+    return [Group("exact", 1.0, tuple(_present(library, key))) for key in keys if key is not None]
 
 
 def near_groups(library: Library, *, at_least: float = 0.95) -> list[Group]:

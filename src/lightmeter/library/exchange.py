@@ -57,7 +57,7 @@ def export(
         raise InvalidValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}{nearest(form, FORMS)}")
     if link and form != "imagefolder":
         raise InvalidValueError(f"link must be off for {form}, got on: only an imagefolder can hold hard links")
-    with new_folder(target) as partial:
+    with new_folder(target) as partial, library.catalogue.snapshot():
         if form in ("parquet", "lance"):
             from lightmeter.library.tables import write_tables
 

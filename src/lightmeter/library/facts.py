@@ -83,7 +83,7 @@ def chosen_items(library: Library, paths: Sequence[Path], where: Where | None, *
     for path in paths:
         known = library.known_path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links
         if known is None or known.removed:
-            raise InvalidValueError(f"PATH must be in the library, got {os.fspath(path)!r}: `lightmeter info` lists what is")
+            raise InvalidValueError(f"PATH must be in the library, got {os.fspath(path)!r}: check the spelling")
         keys.append(known.item)
     if where is not None:
         keys += library.items(where).keys.tolist()

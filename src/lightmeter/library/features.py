@@ -14,7 +14,8 @@ import numpy as np
 from lightmeter.errors import InvalidValueError, UnknownNameError, nearest
 from lightmeter.library.catalogue import Catalogue
 from lightmeter.library.filters import Where, keys_sql
-from lightmeter.library.shards import Block, Written, broken, open_shard, write_shard
+from lightmeter.library.shards import Written, broken, open_shard, write_shard
+from lightmeter.search.exact import Block
 from lightmeter.types import Array, check_axes
 
 OWNERS = ("item", "path")
@@ -147,8 +148,9 @@ def register(
     sql = "INSERT INTO shards (series, name, rows, size_bytes, digest) VALUES (?, ?, ?, ?, ?) RETURNING id"
     shard = int(catalogue.value(sql, (series, written.name, written.rows, written.size_bytes, written.digest)))
     starts, names, counts = (each.tolist() for each in runs)
+    verb = "REPLACE" if again else "INSERT"
     catalogue.execute_many(
-        f"{'REPLACE' if again else 'INSERT'} INTO features (series, owner, shard, first_row, rows) VALUES (?, ?, ?, ?, ?)",
+        f"{verb} INTO features (series, owner, shard, first_row, rows) VALUES (?, ?, ?, ?, ?)",
         [(series, owner, shard, start, rows) for start, owner, rows in zip(starts, names, counts, strict=True)],
     )
     return shard

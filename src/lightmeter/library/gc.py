@@ -20,7 +20,8 @@ from lightmeter.library.connect import NAME
 from lightmeter.library.contents import bury
 from lightmeter.library.features import Series, dead_owners, is_among, register, runs_of, series_folder
 from lightmeter.library.opening import sweep
-from lightmeter.library.shards import Block, open_shard, write_shard
+from lightmeter.library.shards import open_shard, write_shard
+from lightmeter.search.exact import Block
 
 SMALL_BYTES = 1 << 20  # shards below this are merged while a run goes on …
 MANY_SMALL = 64  # … as soon as there are so many of them

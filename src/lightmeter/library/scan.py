@@ -117,11 +117,10 @@ def _smells_of_media(path: str) -> bool:
 
 def _words_ns(path: str) -> int:
     """When the words beside a file last changed, 0 where there are none."""
-    stem, folder = os.path.splitext(path)[0], os.path.dirname(path)
-    newest = 0
-    for beside in (*(stem + suffix for suffix in SIDECARS), *(os.path.join(folder, name) for name in TABLES)):
+    file, newest = Path(path), 0
+    for beside in (*(file.with_suffix(suffix) for suffix in SIDECARS), *(file.parent / name for name in TABLES)):
         try:
-            newest = max(newest, os.lstat(beside).st_mtime_ns)
+            newest = max(newest, beside.lstat().st_mtime_ns)
         except OSError:
             continue
     return newest

@@ -90,5 +90,5 @@ STEPS: dict[int, Step] = {}
 
 def create(connection: sqlite3.Connection) -> None:
     """Make the tables of a new library, all or nothing."""
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.executescript(f"BEGIN IMMEDIATE;{TABLES}PRAGMA user_version = {VERSION};COMMIT;")
+    marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+    connection.executescript(f"BEGIN IMMEDIATE;{TABLES}{marks}COMMIT;")

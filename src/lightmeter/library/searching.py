@@ -56,7 +56,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Hits, best first, and how they were judged. nearest: the best score of each source, also where none was enough."""
+    """Hits, best first, and how they were judged. nearest: best score of each source, also where none was enough."""
 
     kind: QueryKind
     hits: list[Hit]
@@ -200,9 +200,8 @@ def _items_of(library: Library, found: _Found, chosen: Array) -> list[int]:
     owners = found.scores.owners[chosen].tolist()
     if found.series.owner == "item":
         return list(owners)
-    items = dict(
-        library.catalogue.rows(f"SELECT key, item FROM paths WHERE key IN ({','.join('?' * len(owners))})", owners)
-    )
+    sql = f"SELECT key, item FROM paths WHERE key IN ({','.join('?' * len(owners))})"
+    items: dict[int, int] = dict(library.catalogue.rows(sql, owners))
     return [items[owner] for owner in owners]
 
 

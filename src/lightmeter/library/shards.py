@@ -18,28 +18,17 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from lightmeter.errors import LibraryDamagedError, LibraryFullError
-from lightmeter.types import Array
+from lightmeter.search.exact import Block
 
 MAGIC = b"LMSHARD1"
 ALIGN = 64
 MAX_HEADER_BYTES = 1 << 20
 _DTYPES = {"vectors": "<f4", "owners": "<i8", "times_s": "<f8"}
-
-
-class Block(NamedTuple):
-    """Rows that lie together.
-
-    vectors: float32 [N, D] · owners: int64 [N] · times_s: float64 [N], NaN where a row has no time
-    """
-
-    vectors: Array
-    owners: Array
-    times_s: Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,13 +35,16 @@ def thumbnail(path: Path | str, *, short_side: int = TILE, time_s: float | None 
 
 
 def sheet_of(library: Library, keys: Sequence[int], out: Path, *, columns: int = 5, title: str = "") -> int:
-    """Draw items of a library, by their keys, with names and labels. Returns how many.  Raises InvalidValueError for none."""
+    """Draw items of a library, by their keys, with names and labels. Returns how many.
+
+    Raises InvalidValueError for none.
+    """
     tiles = []
     for item, key in zip(library.items_of(keys), keys, strict=True):
         paths = library.paths_of(key)
         here = [path for path in paths if not path.missing] or paths
         tags = [tag.tag for tag in library.tags_of([here[0].key]).get(here[0].key, ())][:2] if here else []
-        name = os.path.basename(here[0].path) if here else item.id[:12]  # noqa: PTH119  paths may hold any bytes
+        name = Path(here[0].path).name if here else item.id[:12]
         tiles.append((thumbnail(here[0].path) if here else "no path", " · ".join([name, *tags])))
     if not tiles:
         raise InvalidValueError("a sheet needs at least one item, got none: loosen the filters")
@@ -57,9 +59,9 @@ def sheet_of_files(paths: Sequence[Path], out: Path, *, columns: int = 5) -> int
 
 
 def strip_of(path: Path, out: Path, *, count: int = 8) -> int:
-    """Draw `count` frames of a video, spread evenly over it, in a row. Returns how many.
+    """Draw `count` frames of a video, spread evenly over it, in a row. Returns how many there are.
 
-    Raises RejectedFileError where it holds no pictures.  Cost: one decode at a frame a second (all frames when shorter).
+    Raises RejectedFileError where it holds no pictures.  Cost: one decode at a frame a second, more when short.
     """
     from lightmeter.media.probe import probe
     from lightmeter.media.video import FrameReader

@@ -1,4 +1,4 @@
-"""One file → what the library keeps of it: identity, measures, words and features. Runs in a worker that may be killed."""
+"""One file → what the library keeps of it: identity, measures, words, features. Runs in a worker that may be killed."""
 
 from __future__ import annotations
 

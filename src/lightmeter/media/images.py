@@ -208,7 +208,7 @@ def webp_size(data: bytes) -> tuple[int, int]:
 
 
 def exif_of(picture: Picture) -> Exif:
-    """A picture's EXIF; of a PNG only what stands before its pixels, since Pillow decodes it all to look behind them."""
+    """A picture's EXIF; of a PNG only what stands before its pixels: to look behind them Pillow decodes it all."""
     from PIL.Image import Exif
 
     return Exif() if picture.format == "PNG" and "exif" not in picture.info else picture.getexif()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,8 +12,7 @@ from lightmeter.errors import InvalidValueError
 from lightmeter.types import Array, check_axes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
+class Block(NamedTuple):
     """Some rows of features and whose they are.
 
     vectors: float32 [N, D] · owners: int64 [N] · times_s: float64 [N], NaN where a row has no moment

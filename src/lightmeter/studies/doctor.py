@@ -31,8 +31,12 @@ EXTRAS: dict[str, tuple[str, str]] = {
 """Optional distribution → the extra that brings it, and what it is for."""
 
 CORE = (
-    "numpy", "opencv-python-headless", "pillow", "av", "onnxruntime", "onnx", "tokenizers", "safetensors", "matplotlib", "click"
+    "numpy", "opencv-python-headless", "pillow", "av", "onnxruntime", "onnx", "tokenizers", "safetensors", "matplotlib",
+    "click",
 )  # fmt: skip
+CODECS = {
+    "H.264": "h264", "H.265": "hevc", "VP9": "vp9", "AV1": "libdav1d", "AAC": "aac", "MP3": "mp3", "Opus": "opus"
+}  # fmt: skip
 BREAKERS = ("torchvision", "timm")
 """Distributions whose wheels break transformers and diffusers beside a CPU build of torch."""
 
@@ -80,12 +84,11 @@ class Examination:
         ]
         if self.roofline is not None:
             absent = [{"what": f"GEMM {name}", "unit": why} for name, why in self.roofline.absent.items()]
-            lines += ["", "Roofline (measured now, other load on the machine included)", table([*self.roofline.rows(), *absent])]
-        for title, rows in (
-            ("Packages", self.packages), ("Decoders", self.decoders), ("Assets", self.assets), ("Checkpoints", self.checkpoints),
-        ):  # fmt: skip
-            lines += ["", title, table(rows, width=70)]
-        lines += ["", *(f"warning: {warning}" for warning in self.warnings)] if self.warnings else ["", "nothing is wrong"]
+            lines += ["", "Roofline (measured now, other load on the machine included)"]
+            lines += [table([*self.roofline.rows(), *absent])]
+        for title in ("Packages", "Decoders", "Assets", "Checkpoints"):
+            lines += ["", title, table(getattr(self, title.lower()), width=70)]
+        lines += ["", *([f"warning: {warning}" for warning in self.warnings] or ["nothing is wrong"])]
         return "\n".join(lines)
 
 
@@ -114,7 +117,8 @@ def _packages() -> tuple[list[dict[str, Any]], list[str]]:
     rows, missing = [], []
     for name in CORE:
         found = _version(name)
-        rows.append({"package": name, "version": found or "missing", "for": "the core", "install": "" if found else "pip install lightmeter"})
+        install = "" if found else "pip install lightmeter"
+        rows.append({"package": name, "version": found or "missing", "for": "the core", "install": install})
         if found is None:
             missing.append(f"{name} belongs to the core and is missing: pip install lightmeter")
     for name, (extra, what) in EXTRAS.items():
@@ -132,17 +136,16 @@ def _decoders() -> list[dict[str, Any]]:
 
     codecs = av.codecs_available
     rows = [
-        {"format": "JPEG", "reads": f"OpenCV {cv2.__version__}, Pillow {_version('pillow')}", "state": "found"},
+        {"format": "JPEG", "reads": f"OpenCV {cv2.__version__}, Pillow", "state": "found"},
         {"format": "PNG, GIF, TIFF, BMP", "reads": "Pillow", "state": "found"},
     ]
     for name, feature in (("WebP", "webp"), ("AVIF", "avif"), ("ICC profiles", "littlecms2")):
         rows.append({"format": name, "reads": "Pillow", "state": "found" if features.check(feature) else "missing"})
     heif = "found" if _version("pillow-heif") else "missing: pip install 'lightmeter[heif]'"
     rows.append({"format": "HEIF", "reads": "pillow-heif", "state": heif})
-    for name, codec in (
-        ("H.264", "h264"), ("H.265", "hevc"), ("VP9", "vp9"), ("AV1", "libdav1d"), ("AAC", "aac"), ("MP3", "mp3"), ("Opus", "opus"),
-    ):  # fmt: skip
-        rows.append({"format": name, "reads": f"PyAV {av.__version__}", "state": "found" if codec in codecs else "missing"})
+    for name, codec in CODECS.items():
+        state = "found" if codec in codecs else "missing"
+        rows.append({"format": name, "reads": f"PyAV {av.__version__}", "state": state})
     rows.append({"format": "library", "reads": f"SQLite {sqlite3.sqlite_version}", "state": "found"})
     return rows
 
@@ -171,13 +174,12 @@ def _checkpoints() -> list[dict[str, Any]]:
 
 def _warnings() -> list[str]:
     found = [
-        f"{name} {_version(name)} is installed: beside a CPU build of torch it breaks transformers; pip uninstall {name}"
+        f"{name} {_version(name)} is installed: beside CPU torch it breaks transformers; pip uninstall {name}"
         for name in BREAKERS
         if _version(name)
     ]
-    found += [
-        f"{each.asset.name} is not what was pinned: run `{each.command}`" for each in status() if each.state == "wrong hash"
-    ]
+    wrong = [each for each in status() if each.state == "wrong hash"]
+    found += [f"{each.asset.name} is not what was pinned: run `{each.command}`" for each in wrong]
     if sqlite3.sqlite_version_info < (3, 35):
         found.append(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed; install a newer Python")
     if sys.platform != "linux":
