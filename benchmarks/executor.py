@@ -1,39 +1,35 @@
-"""How much slower than a plain multiprocessing.Pool is the supervised executor on clean work?
+"""What supervision costs on clean work, beside a plain pool: `python benchmarks/executor.py [REPEATS]`.
 
-Both decode the same JPEGs (about 10 ms each) with two processes and chunks of 16; the pool gives its results to a loop
-that drops them, the executor to a sink that keeps them in SQLite (WAL, synchronous=FULL). Repeats are interleaved.
-Run: python benchmarks/executor.py [--items 600] [--repeats 5] > docs/results/executor.json
+Both decode the same JPEGs (about 10 ms each), two processes, chunks of 16. The pool hands its rows to a loop that
+sums them; the executor to a sink that keeps them in SQLite (WAL, synchronous=FULL) with one transaction a batch.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
-import os
-import platform
-import resource
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lightmeter import __version__
-from lightmeter.engines import Beat, Failure, Ledger, Local, Result, Task, run
+import numpy as np
 
-BATCH = 16
+from lightmeter.engines import Beat, Failure, Ledger, Local, Result, Task, run
+from lightmeter.meter.bench import Bench, bench_rows, run_bench
+from lightmeter.meter.record import write_results
+from lightmeter.report.text import table
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+ITEMS, BATCH, WORKERS = 600, 16, 2
 
 
 @cache
 def jpeg() -> bytes:
     """A smooth picture with noise, 1280 x 854, quality 90."""
     import cv2
-    import numpy as np
 
     cv2.setNumThreads(1)
     rng = np.random.default_rng(0)
@@ -44,9 +40,8 @@ def jpeg() -> bytes:
 
 
 def decode(number: int) -> Any:
-    """One item of work: decode at half size, shrink, average."""
+    """One item of work: decode at half size, shrink to 768 numbers."""
     import cv2
-    import numpy as np
 
     pixels = cv2.imdecode(np.frombuffer(jpeg(), np.uint8), cv2.IMREAD_REDUCED_COLOR_2)
     return cv2.resize(pixels, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32).ravel() + number
@@ -83,71 +78,53 @@ class Rows:
         rows = [(result.key, result.value["row"].tobytes()) for result in results]
         self.connection.executemany("INSERT INTO rows VALUES (?, ?)", rows)
 
+    def total(self) -> float:
+        """Of everything that was kept."""
+        return sum(
+            float(np.frombuffer(row, np.float32).sum()) for (row,) in self.connection.execute("SELECT row FROM rows")
+        )
 
-def with_pool(items: int, workers: int) -> None:
+
+def with_pool(items: int) -> float:
     """The baseline."""
-    with multiprocessing.get_context("spawn").Pool(workers, initializer=jpeg) as pool:
-        for _ in pool.imap_unordered(decode, range(items), chunksize=BATCH):
-            pass
+    with multiprocessing.get_context("spawn").Pool(WORKERS, initializer=jpeg) as pool:
+        total = sum(float(row.sum()) for row in pool.imap_unordered(decode, range(items), chunksize=BATCH))
         pool.close()
         pool.join()
+    return total
 
 
-def with_executor(items: int, workers: int) -> None:
+def with_executor(items: int) -> float:
     """Ours."""
     with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder)) as ledger:
         tasks = (Task(f"{n:064d}", {"n": n}) for n in range(items))
-        report = run(Decode(), tasks, Rows(ledger), ledger=ledger, engine=Local(workers), batch_size=BATCH)
-        if report.done != items:
-            raise RuntimeError(f"all {items} items must be done, got {report}")
+        rows = Rows(ledger)
+        run(Decode(), tasks, rows, ledger=ledger, engine=Local(WORKERS), batch_size=BATCH)
+        return rows.total()
 
 
-def timed(work: Callable[[int, int], None], items: int, workers: int) -> tuple[float, float]:
-    """Wall and CPU seconds of this process and its children."""
-
-    def cpu_s() -> float:
-        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        return sum(each.ru_utime + each.ru_stime for each in used)
-
-    wall, cpu = time.perf_counter(), cpu_s()
-    work(items, workers)
-    return time.perf_counter() - wall, cpu_s() - cpu
+@cache
+def expected(items: int) -> float:
+    """The sum without any process."""
+    return items * float(decode(0).sum()) + 768 * items * (items - 1) / 2
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Median and quartiles."""
-    low, middle, high = statistics.quantiles(values, n=4)
-    return {"median": round(middle, 3), "q1": round(low, 3), "q3": round(high, 3)}
+BENCH = Bench(
+    id="executor",
+    question="How much slower than a plain multiprocessing.Pool is the supervised executor on clean work?",
+    data=lambda: ITEMS,
+    variants={"pool": with_pool, "executor": with_executor},
+    quality={"same-sum": lambda total, items: float(np.isclose(total, expected(items), rtol=1e-5))},
+    seed=0,
+)
 
 
 def main() -> None:
-    """Print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, default=600)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=2)
-    given = parser.parse_args()
-    pool, ours = [], []
-    for _ in range(given.repeats):
-        pool.append(timed(with_pool, given.items, given.workers))
-        ours.append(timed(with_executor, given.items, given.workers))
-    ratios = {
-        name: spread([mine[at] / theirs[at] for mine, theirs in zip(ours, pool, strict=True)])
-        for at, name in enumerate(("wall", "cpu"))
-    }
-    json.dump(
-        {
-            "schema": "lightmeter/benchmark/1", "id": "executor", "question": (__doc__ or "").splitlines()[0],
-            "items": given.items, "repeats": given.repeats, "workers": given.workers, "batch": BATCH,
-            "pool": {"wall_s": spread([w for w, _ in pool]), "cpu_s": spread([c for _, c in pool])},
-            "executor": {"wall_s": spread([w for w, _ in ours]), "cpu_s": spread([c for _, c in ours])},
-            "executor_over_pool": ratios,
-            "version": __version__, "python": platform.python_version(), "cores": os.cpu_count(),
-            "load": round(os.getloadavg()[0], 2), "date": time.strftime("%Y-%m-%d"),
-        },
-        sys.stdout, indent=2,
-    )  # fmt: skip
-    sys.stdout.write("\n")
+    """Run it, keep the figures, show them."""
+    record = run_bench(BENCH, repeats=int(sys.argv[1]) if len(sys.argv) > 1 else 7)
+    write_results(RESULTS / f"{BENCH.id}.json", record)
+    print(BENCH.question)
+    print(table(bench_rows(record)))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from lightmeter.types import Item
 ROWS, DIM, BATCHES = 100_000, 512, 50
 STEP = ROWS // BATCHES
 RARE = "rare"  # the label of one row in a hundred
-REPEATS = 5
+REPEATS = 3
 
 
 class Ours:
@@ -222,12 +222,14 @@ def million(place: Path) -> list[dict[str, Any]]:
     with open_library(folder, create=True) as library:
         for start in range(0, count, step):
             with library.transaction():
-                series, keys = library.series("bench", "item", 8), []
-                for number in range(start, start + step):
-                    name = hashlib.sha256(b"%d" % number).hexdigest()
-                    keys.append(library.add_content(Item(name, "image", number)))
-                    library.add_path(f"/photos/{number}.jpg", keys[-1], size_bytes=number, mtime_ns=0)
-                library.append(series, np.array(keys), np.full((step, 8), start))
+                series = library.series("bench", "item", 8)
+                span = range(start, start + step)
+                keys = library.add_contents(
+                    [Item(hashlib.sha256(b"%d" % number).hexdigest(), "image", number) for number in span]
+                )
+                for number, key in zip(span, keys.tolist(), strict=True):
+                    library.add_path(f"/photos/{number}.jpg", key, size_bytes=number, mtime_ns=0)
+                library.append(series, keys, np.full((step, 8), start))
     steps: dict[str, Callable[[], Any]] = {
         "open a million": lambda: open_library(folder).close(),
         "open a million for writing": lambda: open_library(folder, write=True).close(),

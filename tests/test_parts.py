@@ -149,7 +149,8 @@ def test_plug_ins_join_by_entry_point(monkeypatch):
     from importlib.metadata import EntryPoint
 
     entry = EntryPoint(name="green-tea", value=f"{__name__}:Tea", group="lightmeter.toy")
-    monkeypatch.setattr(parts, "entry_points", lambda group: [entry] if group == "lightmeter.toy" else [])
+    found = {"lightmeter.toy": [entry]}
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: found.get(group, []))
     assert build("green-tea/threshold=2") == Tea(2.0)
 
 

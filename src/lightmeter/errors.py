@@ -1,4 +1,7 @@
-"""Every error that Lightmeter raises on purpose: one tree, each also a builtin, each with the way out in its text."""
+"""Every error that Lightmeter raises on purpose: one tree, each also a builtin, each with the way out in its text.
+
+The root and InvalidValueError stand in `types`, the lowest part, whose shapes check themselves; import them from here.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,8 @@ import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
-
-class LightmeterError(Exception):
-    """Something known went wrong; the message says what must be, what was got and what to do."""
-
-    exit_code: ClassVar[int] = 1
-
-
-class InvalidValueError(LightmeterError, ValueError):
-    """A value of the wrong shape, range or type."""
+from lightmeter.types import InvalidValueError as InvalidValueError
+from lightmeter.types import LightmeterError as LightmeterError
 
 
 class SpecError(InvalidValueError):

@@ -19,7 +19,6 @@ import types
 import typing
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, Protocol, Union, get_args, get_origin
 
@@ -92,6 +91,8 @@ def table(kind: str) -> dict[str, str]:
     """Names of one kind of part and where each lives; plug-ins join by the entry-point group `lightmeter.<kind>`."""
     if kind not in KINDS:
         raise UnknownNameError(f"no kind of part called {kind!r}{nearest(kind, KINDS)}")
+    from importlib.metadata import entry_points  # dear, and not needed for `--help`
+
     module, _, name = KINDS[kind].partition(":")
     own: dict[str, str] = getattr(importlib.import_module(module), name)
     return {**{entry.name: entry.value for entry in entry_points(group=f"lightmeter.{kind}")}, **own}

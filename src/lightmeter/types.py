@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # a command that needs no arrays must not pay for numpy
+    from numpy.typing import NDArray
 
-from lightmeter.errors import InvalidValueError
+    Array: TypeAlias = NDArray[Any]
+else:
+    Array = Any
 
-Array = NDArray[Any]
 Kind = Literal["image", "video", "sound"]
 State = Literal["ok", "damaged", "rejected"]
 
 
-def check_axes(name: str, array: Array, axes: str, dtype: type | None = None) -> None:
+class LightmeterError(Exception):
+    """Something known went wrong; the message says what must be, what was got and what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class InvalidValueError(LightmeterError, ValueError):
+    """A value of the wrong shape, range or type."""
+
+
+def check_axes(name: str, array: Array, axes: str, dtype: str = "") -> None:
     """Hold an array to named axes; a number in `axes` fixes that length.
 
     Raises InvalidValueError with both shapes, and the axis to move where a fixed length stands elsewhere.
 
+    >>> import numpy as np
     >>> check_axes("pixels", np.zeros((3, 5, 8)), "H W 3")
     Traceback (most recent call last):
-    lightmeter.errors.InvalidValueError: pixels must be [H, W, 3], got [3, 5, 8]: the 3 is on axis 0, move it to axis 2
+    lightmeter.types.InvalidValueError: pixels must be [H, W, 3], got [3, 5, 8]: the 3 is on axis 0, move it to axis 2
     """
     wanted = axes.split()
-    shape = list(np.shape(array))
+    shape = list(getattr(array, "shape", ()))
     fits = len(shape) == len(wanted) and all(not w.isdigit() or int(w) == n for w, n in zip(wanted, shape, strict=True))
     if not fits:
         raise InvalidValueError(f"{name} must be [{', '.join(wanted)}], got {shape}{_moved_axis(wanted, shape)}")
-    if dtype is not None and array.dtype != np.dtype(dtype):
-        raise InvalidValueError(f"{name} must be {np.dtype(dtype)}, got {array.dtype}: convert it first")
+    if dtype and array.dtype.name != dtype:
+        raise InvalidValueError(f"{name} must be {dtype}, got {array.dtype}: convert it first")
 
 
 def _moved_axis(wanted: list[str], shape: list[int]) -> str:
@@ -51,7 +63,7 @@ class Image:
     pixels: Array
 
     def __post_init__(self) -> None:
-        check_axes("pixels", self.pixels, "H W 3", np.uint8)
+        check_axes("pixels", self.pixels, "H W 3", "uint8")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,9 +78,9 @@ class Clip:
     times_s: Array
 
     def __post_init__(self) -> None:
-        check_axes("frames", self.frames, "T H W 3", np.uint8)
+        check_axes("frames", self.frames, "T H W 3", "uint8")
         check_axes("times_s", self.times_s, str(len(self.frames)))
-        if np.any(np.diff(self.times_s) < 0):
+        if (self.times_s[1:] < self.times_s[:-1]).any():
             raise InvalidValueError("times_s must never fall: sort the frames by time")
 
 
@@ -84,7 +96,7 @@ class Sound:
     rate_hz: int
 
     def __post_init__(self) -> None:
-        check_axes("samples", self.samples, "S", np.float32)
+        check_axes("samples", self.samples, "S", "float32")
         if self.rate_hz <= 0:
             raise InvalidValueError(f"rate_hz must be above 0, got {self.rate_hz}")
 

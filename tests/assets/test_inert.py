@@ -9,6 +9,7 @@ import pickletools
 import struct
 import sys
 import time
+import zipfile
 from types import SimpleNamespace
 
 import pytest
@@ -96,6 +97,8 @@ HOSTILE = {
     + text("system")
     + b"\x94\x30\x30h\x00h\x01\x93.",
     "a dotted name": b"\x80\x04" + by_stack("collections", "OrderedDict.fromkeys") + b".",
+    "a name with an escape": b"\x80\x02cos\\q\nsystem\\x41\n.",
+    "a name without an end": b"\x80\x02cos\nsystem",
     "a dotted module": b"\x80\x02ctorch._utils\n__builtins__.eval\n.",
     "torch, but no storage": b"\x80\x02ctorch\nsave\n.",
     "a name that is no text": b"\x80\x04K\x01K\x02\x93.",
@@ -162,8 +165,13 @@ WATCHED = {
 
 
 @pytest.fixture(scope="module")
-def audit():
+def audit(tmp_path_factory):
     """What Python's audit hook saw while `audit.on`; a hook can't be removed, so there is one."""
+    path = tmp_path_factory.mktemp("warm") / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:  # zipfile imports its codec for names at its first reading
+        archive.writestr("x", "")
+    with pytest.raises(RejectedFileError):
+        read_checkpoint(path)
     seen = SimpleNamespace(on=False, events=[])
     sys.addaudithook(lambda event, _: seen.events.append(event) if seen.on and event in WATCHED else None)
     yield seen

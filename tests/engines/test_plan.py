@@ -1,6 +1,6 @@
 import pytest
 from engine_toys import tasks_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightmeter.engines.limits import Limits
@@ -46,6 +46,7 @@ def test_a_batch_of_four_is_halved_by_hand():
     assert (failure.key, failure.reason, failure.detail, failure.attempts) == ("k00002", "exception", "boom", 2)
 
 
+@settings(max_examples=60, deadline=None)
 @given(count=st.integers(0, 60), size=st.integers(1, 17), bad=st.sets(st.integers(0, 59)), attempts=st.integers(1, 3))
 def test_every_good_task_is_done_once_and_every_poison_alone(count, size, bad, attempts):
     poisons = {f"k{n:05d}" for n in bad if n < count}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightmeter.engines.attempt import check_value
@@ -18,6 +18,7 @@ plain = st.recursive(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(messages=st.lists(plain, max_size=4), cut=st.integers(1, 40))
 def test_frames_survive_any_cut(messages, cut):
     stream, frames, got = b"".join(map(pack, messages)), Frames(), []

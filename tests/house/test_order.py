@@ -12,7 +12,7 @@ ORDER = (
     "types errors parts assets meter engines media metrics report nets encoders heads search library compress generate "
     "condense profile studies cli web"
 ).split()
-LOWEST = {"types": {"errors"}, "errors": set(), "parts": {"errors", "types"}}
+LOWEST = {"types": set(), "errors": {"types"}, "parts": {"errors", "types"}}
 FILES = sorted(ROOT.rglob("*.py"))
 HEAVY = {
     "cv2", "av", "PIL", "onnx", "onnxruntime", "matplotlib", "torch", "transformers", "diffusers", "tokenizers",

@@ -72,7 +72,7 @@ def png(width: int, height: int, *, bits: int = 8, colour: int = 2, data: bytes 
 
 def one_bit_png(side: int) -> bytes:
     """A real picture of side x side black pixels in few bytes."""
-    squeeze = zlib.compressobj(9)
+    squeeze = zlib.compressobj(1)
     row = bytes(1 + (side + 7) // 8)
     return png(
         side, side, bits=1, colour=0, data=b"".join([*(squeeze.compress(row) for _ in range(side)), squeeze.flush()])
@@ -130,7 +130,7 @@ def sound(form: str, codec: str) -> bytes:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        return make_sound(Path(folder) / f"sound.{form}", codec).read_bytes()
+        return make_sound(Path(folder) / f"sound.{form}", codec, rate_hz=48000).read_bytes()
 
 
 def cut(data: bytes, share: float) -> bytes:

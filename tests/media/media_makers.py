@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+import pytest
+
+
+def package_folder(name: str) -> str:
+    """Where an installed package lies, without importing it; the test is skipped where it is absent."""
+    found = importlib.util.find_spec(name)
+    if found is None or not found.submodule_search_locations:
+        pytest.skip(f"{name} is not installed")
+    return found.submodule_search_locations[0]
 
 
 def numbered_frame(number: int, width: int = 96, height: int = 64) -> np.ndarray:

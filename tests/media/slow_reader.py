@@ -24,9 +24,8 @@ def all_frames(path: Path, short_side: int | None = None) -> list[tuple[float, f
     return [(at - start, at - start + long, pixels) for at, long, pixels in shown]
 
 
-def shown_at(path: Path, fps: float, short_side: int | None = None) -> list[tuple[float, np.ndarray]]:
-    """The frame shown at every k / fps before the end of the last frame."""
-    shown = all_frames(path, short_side)
+def shown_at(shown: list[tuple[float, float, np.ndarray]], fps: float) -> list[tuple[float, np.ndarray]]:
+    """Of all frames, the one shown at every k / fps before the end of the last."""
     end = max(each[1] for each in shown)
     found, k = [], 0
     while k == 0 or k / fps < end:

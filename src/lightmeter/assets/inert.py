@@ -118,7 +118,7 @@ def load(stream: BoundedStream, persistent: Callable[[Any], Any]) -> Any:
                 raise UnsafeFileError(
                     f"the pickle uses {opcode.name}, which no checkpoint needs: refused, nothing was run"
                 )
-            argument = opcode.arg.reader(stream) if opcode.arg else None  # type: ignore[arg-type]
+            argument = _argument(opcode, stream)
             machine.step(opcode.name, argument)
             if opcode.name == "STOP":
                 return machine.result()
@@ -127,6 +127,15 @@ def load(stream: BoundedStream, persistent: Callable[[Any], Any]) -> Any:
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, EOFError) as error:
         raise RejectedFileError("broken-pickle", f"{type(error).__name__}: {str(error)[:200]}") from error
     raise UnsafeFileError(f"a pickle must have at most {MOST_OPCODES:,} steps, got more: save tensors only")
+
+
+def _argument(opcode: pickletools.OpcodeInfo, stream: BoundedStream) -> Any:
+    if opcode.name != "GLOBAL":
+        return opcode.arg.reader(stream) if opcode.arg else None  # type: ignore[arg-type]
+    lines = [stream.readline() for _ in range(2)]  # pickletools would unescape them, and warn
+    if not all(line.endswith(b"\n") for line in lines):
+        raise ValueError("a name without an end")
+    return " ".join(line[:-1].decode("utf-8") for line in lines)
 
 
 class _Machine:

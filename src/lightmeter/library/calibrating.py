@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from lightmeter.library.features import Series
+from lightmeter.library.features import Features, Series
 from lightmeter.library.store import Library
 from lightmeter.library.unrelated import unrelated_queries
 from lightmeter.parts import build
@@ -26,10 +27,21 @@ FLOORS = {"image": 0.45, "sound": 0.9}
 KEPT_TWINS = 64
 
 
-def calibrate(library: Library, *, twins: Mapping[str, Sequence[float]] | None = None, seed: int = 0) -> None:
-    """Measure the null of every series that has moved on since the last time.
+def keep_twins(library: Library, twins: Mapping[str, Sequence[float]]) -> None:
+    """Remember cosines of members with changed copies of themselves (by spec), in the batch that measured them."""
+    for spec, cosines in twins.items():
+        series = library.series(spec, "item")
+        library.set_calibration(series, "twins", {"cosines": [*_twins(library, series), *cosines][-KEPT_TWINS:]})
 
-    twins: spec → new cosines of members with changed copies of themselves.
+
+def _twins(library: Library, series: Series) -> list[float]:
+    found = library.calibration(series, "twins")
+    return list(found[0]["cosines"]) if found else []
+
+
+def calibrate(library: Library, *, seed: int = 0) -> None:
+    """Measure the null of every series; the same contents give the same nulls, in whatever order they came in.
+
     Cost: 150 short texts and one scan of the series that answer words; 400 rows of the others.
     """
     texts: dict[str, Array] = {}
@@ -38,7 +50,7 @@ def calibrate(library: Library, *, twins: Mapping[str, Sequence[float]] | None =
         if encoder.takes == "words" or hasattr(encoder, "encode_words"):
             _calibrate_words(library, series, encoder, texts, seed)
         else:
-            _calibrate_members(library, series, encoder, list((twins or {}).get(series.spec, ())), seed)
+            _calibrate_members(library, series, encoder, seed)
 
 
 def words_alpha() -> float:
@@ -68,21 +80,20 @@ def _calibrate_words(library: Library, series: Series, encoder: Any, texts: dict
     if series.spec not in texts:
         texts[series.spec] = query_rows(encoder, unrelated_queries(seed))
     scores = scan(features.blocks(), texts[series.spec])
-    related = _related_words(library, encoder) if hasattr(encoder, "derive") else np.empty(0)
+    related = _related_words(library, encoder, seed) if hasattr(encoder, "derive") else np.empty(0)
     null = null_from_queries(scores.best.max(axis=1), related, alpha=words_alpha())
     with library.transaction():
         library.set_calibration(series, "null", {"null": null.as_json()})
 
 
-def _related_words(library: Library, encoder: Any) -> Array:
+def _related_words(library: Library, encoder: Any, seed: int) -> Array:
     """Scores of pictures against the name of the label that they surely carry: float [R]."""
     specs = {series.spec for series in library.all_series()}
     if encoder.base not in specs:
         return np.empty(0)
     image = build(encoder.base, "encoder")
-    rows = library.features(encoder.base, owner="item")
-    chosen = np.linspace(0, len(rows) - 1, min(len(rows), PAIRS)).astype(int)
-    features = rows.take(np.unique(chosen))
+    series = library.series(encoder.base, owner="item")
+    features = _rows_of(library.features(series), _drawn(library, series, seed))
     probabilities = image.probabilities(features)
     best, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
     members = np.flatnonzero(sure >= SURE)
@@ -95,18 +106,36 @@ def _related_words(library: Library, encoder: Any) -> Array:
     return scores
 
 
-def _calibrate_members(library: Library, series: Series, encoder: Any, twins: list[float], seed: int) -> None:
+def _drawn(library: Library, series: Series, seed: int) -> Array:
+    """Keys of at most PAIRS items with rows, drawn by their contents. Returns int64 [n], in the order of the draw."""
+    start = hashlib.sha256(str(seed).encode()).hexdigest()
+    sql = (
+        "SELECT i.key FROM items i JOIN features f ON f.owner = i.key AND f.series = ? AND f.rows "
+        "WHERE NOT i.removed AND i.id {} ? ORDER BY i.id LIMIT ?"
+    )
+    after = library.catalogue.keys(sql.format(">="), (series.id, start, PAIRS))
+    return np.concatenate(
+        [after, library.catalogue.keys(sql.format("<"), (series.id, start, PAIRS - len(after)))]
+    )
+
+
+def _rows_of(features: Features, owners: Array) -> Array:
+    """Rows of some owners, as they come in the order of the owners, thinned evenly to PAIRS: float32 [n, D]."""
+    order = np.argsort(features.owners, kind="stable")
+    known = features.owners[order]
+    spans = zip(np.searchsorted(known, owners), np.searchsorted(known, owners, side="right"), strict=True)
+    rows = np.concatenate([order[first:last] for first, last in spans])
+    return features.take(rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), PAIRS)).astype(int))])
+
+
+def _calibrate_members(library: Library, series: Series, encoder: Any, seed: int) -> None:
     features = library.features(series)
     if not len(features):
         return
-    before = library.calibration(series, "null")
-    related = [*(before[0].get("twins", []) if before else []), *twins][-KEPT_TWINS:]
-    _, first = np.unique(features.owners, return_index=True)
-    drawn = np.random.default_rng(seed).permutation(len(first))[:PAIRS]
-    rows = unit(features.take(first[drawn]))
+    owners, first = np.unique(features.owners, return_index=True)
+    rows = unit(features.take(first[np.searchsorted(owners, _drawn(library, series, seed))]))
     likeness = (rows @ rows.T)[np.triu_indices(len(rows), 1)]
-    null = null_from_pairs(
-        likeness, np.asarray(related, np.float64), owners=len(first), alpha=ALPHA, floor=FLOORS[encoder.takes]
-    )
+    related = np.asarray(_twins(library, series), np.float64)
+    null = null_from_pairs(likeness, related, owners=len(owners), alpha=ALPHA, floor=FLOORS[encoder.takes])
     with library.transaction():
-        library.set_calibration(series, "null", {"null": null.as_json(), "twins": related})
+        library.set_calibration(series, "null", {"null": null.as_json()})

@@ -18,6 +18,7 @@ from lightmeter.errors import (
 
 NAME = "library.sqlite"
 BUSY_MS = 10_000
+CACHE_KIB = 65536  # hashes arrive in no order: the index of a million must not be spilled within one batch
 PAGE_BYTES = 16384  # the whole schema fits on the first page, so a torn end never takes the tables' names with it
 NETWORK_SYSTEMS = frozenset(
     [
@@ -71,6 +72,7 @@ def connect_to_write(path: Path) -> tuple[sqlite3.Connection, str]:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new catalogue; an old one keeps its own
         got = str(connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0])
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         connection.execute("PRAGMA foreign_keys = ON")
     except sqlite3.DatabaseError as error:
         connection.close()

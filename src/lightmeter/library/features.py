@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lightmeter.errors import InvalidValueError, UnknownNameError, nearest
+from lightmeter.errors import InvalidValueError, LibraryBusyError, UnknownNameError, nearest
 from lightmeter.library.catalogue import Catalogue
+from lightmeter.library.connect import NAME, connect_to_read
 from lightmeter.library.filters import Where, keys_sql
 from lightmeter.library.shards import Written, broken, open_shard, write_shard
 from lightmeter.search.exact import Block
@@ -265,9 +267,19 @@ def read_features(catalogue: Catalogue, series: Series, where: Where | None = No
                 return _read(catalogue, series, where)
         except FileNotFoundError as error:
             gone = Path(error.filename)
-            if catalogue.row("SELECT 1 FROM shards WHERE name = ?", (gone.name,)):
-                break
-    raise broken(gone, "the file is gone")
+            if gone.name in committed_names(catalogue):
+                raise broken(gone, "the file is gone") from error
+            if catalogue.connection.in_transaction:
+                break  # the caller holds an older state, whose files are gone
+    raise LibraryBusyError(f"another process tidies up the library at {catalogue.folder}: try again")
+
+
+def committed_names(catalogue: Catalogue) -> set[str]:
+    """Names of the shards in the manifest as it is now, whatever older state a transaction here still sees."""
+    if not catalogue.connection.in_transaction:
+        return {name for (name,) in catalogue.rows("SELECT name FROM shards")}
+    with contextlib.closing(connect_to_read(catalogue.folder / NAME)) as other:
+        return {name for (name,) in other.execute("SELECT name FROM shards")}
 
 
 def _read(catalogue: Catalogue, series: Series, where: Where | None) -> Features:

@@ -6,7 +6,6 @@ a kill at any moment leaves either the old shards or the new one in the manifest
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -15,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lightmeter.errors import LibraryDamagedError
 from lightmeter.library.catalogue import Catalogue
-from lightmeter.library.connect import NAME
 from lightmeter.library.contents import bury
-from lightmeter.library.features import Series, dead_owners, is_among, register, runs_of, series_folder
+from lightmeter.library.features import Series, committed_names, dead_owners, is_among, register, runs_of, series_folder
 from lightmeter.library.opening import sweep
 from lightmeter.library.shards import open_shard, write_shard
 from lightmeter.search.exact import Block
@@ -85,25 +84,14 @@ def delete_replaced(catalogue: Catalogue) -> None:
     """Delete the files of merged shards that the last committed state no longer names."""
     if not catalogue.replaced:
         return
-    names = _committed_names(catalogue)
-    if names is None:
-        return
+    try:
+        names = committed_names(catalogue)
+    except (sqlite3.OperationalError, LibraryDamagedError):
+        return  # a catalogue without a log cannot be seen from outside now; the next open sweeps
     for path in catalogue.replaced:
         if path.name not in names:
             path.unlink(missing_ok=True)
     catalogue.replaced = [path for path in catalogue.replaced if path.name in names]
-
-
-def _committed_names(catalogue: Catalogue) -> set[str] | None:
-    """Names in the manifest as another connection sees it, None where it cannot look now."""
-    if not catalogue.connection.in_transaction:
-        return {name for (name,) in catalogue.rows("SELECT name FROM shards")}
-    address = f"{(catalogue.folder / NAME).resolve().as_uri()}?mode=ro"
-    try:
-        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=0)) as other:
-            return {name for (name,) in other.execute("SELECT name FROM shards")}
-    except sqlite3.OperationalError:
-        return None
 
 
 def compact(catalogue: Catalogue, series: Series, *, dead_too: bool = False) -> int:

@@ -199,13 +199,13 @@ def _run(
             events(event, len(plan.fresh))
 
     report = run(
-        stage, _tasks(plan.fresh, options.seed), sink, ledger=ledger, engine=options.engine, limits=options.limits,
+        stage, _tasks(plan, options.seed), sink, ledger=ledger, engine=options.engine, limits=options.limits,
         batch_size=BATCH, events=heard,
     )  # fmt: skip
     if report.done:
         library.compact()
     if not report.stopped:
-        calibrate(library, twins=sink.twins, seed=options.seed)
+        calibrate(library, seed=options.seed)
     return Indexed(
         done=report.done,
         unchanged=plan.unchanged,
@@ -227,11 +227,12 @@ def _key(found: Found) -> str:
     return path_key(found.path, found.size_bytes, found.stamp_ns)
 
 
-def _tasks(fresh: Sequence[Found], seed: int) -> Iterator[Task]:
-    """One task a file; a seeded handful also measures a changed copy of itself."""
-    ordered = sorted(fresh, key=lambda found: hashlib.sha256(f"{seed}{os.fsencode(found.path)!r}".encode()).digest())
+def _tasks(plan: Plan, seed: int) -> Iterator[Task]:
+    """One task a file; a seeded handful of all files, read or not, also measures a changed copy of itself."""
+    listed = plan.scan.found
+    ordered = sorted(listed, key=lambda found: hashlib.sha256(f"{seed}{os.fsencode(found.path)!r}".encode()).digest())
     twins = {found.path for found in ordered[:TWINS]}
-    for found in fresh:
+    for found in plan.fresh:
         payload = {
             "path": found.path, "root": found.root, "size_bytes": found.size_bytes, "stamp_ns": found.stamp_ns,
             "twin": found.path in twins,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lightmeter.engines.stage import Failure, Result
+from lightmeter.library.calibrating import keep_twins
 from lightmeter.library.coverage import having
 from lightmeter.library.store import Library
 from lightmeter.types import Array, Item, Words
@@ -20,7 +21,7 @@ class IndexSink:
 
     series: spec → numbers a row of each encoder of items · words: (spec, numbers a row) of the text encoder, or None
     path_of: key of a task → its path · stage: fingerprint under which errors are kept
-    twins: filled with spec → cosines of files with a changed copy of themselves
+    damaged: filled with (path, what is wrong) of files that are kept all the same
     """
 
     def __init__(
@@ -30,7 +31,6 @@ class IndexSink:
         self.library, self.path_of, self.stage = library, path_of, stage
         self.dims = dict(series)
         self.words = words
-        self.twins: dict[str, list[float]] = {}
         self.damaged: list[tuple[str, str]] = []
 
     def write(self, results: Sequence[Result], failures: Sequence[Failure]) -> None:
@@ -47,6 +47,7 @@ class IndexSink:
         for failure in failures:
             code = failure.reason.removeprefix("rejected:")
             self.library.set_error(self.path_of(failure.key), stage=self.stage, code=code, detail=failure.detail)
+        keep_twins(self.library, twins_of(results))
 
     def _keep(self, value: Mapping[str, Any], rows: _Rows, written: _Rows) -> None:
         notes = "; ".join(value["notes"])
@@ -68,8 +69,6 @@ class IndexSink:
             written.add(
                 self.words[0], path, np.empty((0, self.words[1]), np.float32) if vectors is None else vectors, None
             )
-        for spec, cosine in value["twins"].items():
-            self.twins.setdefault(spec, []).append(cosine)
         if value["state"] == "damaged":
             self.damaged.append((value["path"], notes))
 
@@ -101,6 +100,15 @@ class _Rows:
             times_s = np.concatenate([np.full(len(v), np.nan) if t is None else t for v, t in full.values()])
             library.append(series, owners, vectors, times_s)
         library.mark_empty(series, empty)
+
+
+def twins_of(results: Sequence[Result]) -> dict[str, list[float]]:
+    """Spec → cosines of the files of a batch with changed copies of themselves."""
+    found: dict[str, list[float]] = {}
+    for result in results:
+        for spec, cosine in result.value["twins"].items():
+            found.setdefault(spec, []).append(cosine)
+    return found
 
 
 def _iso(time_ns: int) -> str:

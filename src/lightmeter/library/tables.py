@@ -17,7 +17,7 @@ import numpy as np
 from lightmeter.errors import InvalidValueError
 from lightmeter.library import records
 from lightmeter.library.exchange import Exchanged, Tally
-from lightmeter.library.features import Series
+from lightmeter.library.features import Features, Series
 from lightmeter.library.filters import Where
 from lightmeter.library.store import Library
 from lightmeter.parts import need
@@ -31,12 +31,12 @@ def write_tables(library: Library, folder: Path, form: str, where: Where | None)
     """Write the tables into an empty folder."""
     tally = Tally()
     arrow = need("pyarrow", "arrow")
+    found = [library.features(series, where) for series in library.all_series()]  # mapped now, whatever gc does later
     _write(folder / f"items.{form}", _items_schema(arrow), _item_batches(arrow, library, where, tally), form)
-    for number, series in enumerate(library.all_series()):
-        schema = _features_schema(arrow, series)
-        _write(
-            folder / f"features-{number}.{form}", schema, _feature_batches(arrow, library, series, where, tally), form
-        )
+    for number, features in enumerate(found):
+        schema = _features_schema(arrow, features.series)
+        batches = _feature_batches(arrow, library, features, where, tally)
+        _write(folder / f"features-{number}.{form}", schema, batches, form)
     return tally.done()
 
 
@@ -70,8 +70,8 @@ def _item_batches(arrow: Any, library: Library, where: Where | None, tally: Tall
         yield arrow.RecordBatch.from_pylist(rows, schema=_items_schema(arrow))
 
 
-def _feature_batches(arrow: Any, library: Library, series: Series, where: Where | None, tally: Tally) -> Iterator[Any]:
-    found = library.features(series, where)
+def _feature_batches(arrow: Any, library: Library, found: Features, where: Where | None, tally: Tally) -> Iterator[Any]:
+    series = found.series
     schema = _features_schema(arrow, series)
     for block in found.blocks():
         for start in range(0, len(block.owners), ROWS):

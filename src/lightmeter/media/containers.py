@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 VIDEO_CODECS = frozenset(  # names of FFmpeg's decoders
-    "h264 hevc av1 libdav1d vp8 vp9 mpeg1video mpeg2video mpegvideo mpeg4 msmpeg4v1 msmpeg4v2 msmpeg4 mjpeg mjpegb "  # noqa: SIM905
+    "h264 hevc av1 libdav1d vp8 vp9 mpeg1video mpeg2video mpegvideo mpeg4 msmpeg4v1 msmpeg4v2 msmpeg4 mjpeg mjpegb "
     "h261 h263 h263i h263p flv vp6 vp6a vp6f wmv1 wmv2 wmv3 vc1 theora prores dnxhd cfhd ffv1 ffvhuff huffyuv utvideo "
     "rawvideo v210 dvvideo svq1 svq3 qtrle rpza cinepak indeo3 indeo4 indeo5 png gif msvideo1 zmbv vvc".split()
 )
 SOUND_CODECS = frozenset(
-    "aac aac_latm mp1float mp2float mp3float mp1 mp2 mp3 ac3 eac3 dca truehd opus libopus vorbis flac alac wavpack "  # noqa: SIM905
+    "aac aac_latm mp1float mp2float mp3float mp1 mp2 mp3 ac3 eac3 dca truehd opus libopus vorbis flac alac wavpack "
     "amrnb amrwb wmav1 wmav2 wmapro wmalossless speex libspeex nellymoser adpcm_ms adpcm_ima_wav adpcm_ima_qt "
     "adpcm_swf "
     "adpcm_yamaha gsm gsm_ms qdm2 mace3 mace6 pcm_alaw pcm_mulaw pcm_s8 pcm_u8 pcm_s16le pcm_s16be pcm_u16le pcm_u16be "

@@ -154,6 +154,8 @@ class SparseDecoder:
             self._entry = self._leading_until = feed.packets[0].pts
         self._needed |= {stamp for stamp in feed.needed if self._shown is None or stamp > self._shown}
         self._known = feed.known
+        for old in [each for each in self.frames if each <= self._known and each not in self._needed]:
+            del self.frames[old]
         for packet in feed.packets:
             may_skip = packet.pts <= feed.known and packet.pts not in feed.needed
             context.skip_frame = "NONREF" if may_skip else "DEFAULT"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from lightmeter.errors import LightmeterError, RejectedFileError
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of an object in memory: the same file must be refused in the same words
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -62,5 +64,5 @@ def at_the_door(what: str) -> Iterator[None]:
     except MemoryError as error:
         raise RejectedFileError("too-large", f"{what}: not enough memory to decode it") from error
     except Exception as error:  # decoders raise anything on hostile bytes: this is the one place that may catch it
-        text = " ".join(str(error).split())[:200]
+        text = _ADDRESS.sub("", " ".join(str(error).split()))[:200]
         raise RejectedFileError("unreadable", f"{what}: {type(error).__name__}: {text}") from error

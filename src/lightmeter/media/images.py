@@ -180,6 +180,7 @@ def _partly_decoded(picture: Picture) -> bool:
 def open_picture(data: bytes, limits: MediaLimits) -> ImageFile:
     """A lazily opened picture, judged by its header; only the decoder that its first bytes name is tried."""
     from PIL import Image as pillow  # noqa: N813
+    from PIL import UnidentifiedImageError
 
     found = must_sniff(data[:4096])
     if found.name == "heif":
@@ -190,6 +191,8 @@ def open_picture(data: bytes, limits: MediaLimits) -> ImageFile:
         picture = pillow.open(io.BytesIO(data), formats=(found.decoder,))
     except pillow.DecompressionBombError as error:
         raise RejectedFileError("too-large", str(error)) from error
+    except UnidentifiedImageError as error:
+        raise RejectedFileError("unreadable", f"the header of the {found.name} cannot be read") from error
     _judge(*picture.size, found, limits)
     return picture
 
@@ -216,8 +219,7 @@ def exif_of(picture: Picture) -> Exif:
 
 def _orientation(picture: Picture, found: Format) -> int:
     if found.name == "tiff":
-        value = getattr(picture, "tag_v2", {}).get(0x0112, 1)
-        return value if value in range(1, 9) else 1
+        return 1  # Pillow turns these itself
     exif = picture.info.get("exif", b"")
     return exif_orientation(exif.removeprefix(b"Exif\0\0")) if isinstance(exif, bytes) else 1
 

@@ -67,6 +67,7 @@ class Planner:
     _pending: list[Any] = field(default_factory=list)
     _stamps: list[int] = field(default_factory=list)
     _settled: int | None = None  # moments up to this tick are settled
+    _known: int = -(1 << 62)  # no frame up to this stamp is wanted, but those already named
     _end: int = 0
     _skipped: bool = False
     _bytes: int = 0
@@ -85,6 +86,7 @@ class Planner:
             self._begin()
         if self.ticks is not None:
             yield from self._settle(dts)
+            self._forget(dts)
             if len(self._pending) > MOST_PENDING or self._bytes > MOST_PENDING_BYTES:
                 yield self._cut(len(self._pending), frozenset())
 
@@ -132,11 +134,19 @@ class Planner:
             del self._stamps[:place]
             self.wanted.append((self.k, stamp))
             marked.add(stamp)
-            self._settled = moment
+            self._settled = self._known = moment
             self.k += 1
         if marked:
             places = [i for i, p in enumerate(self._pending) if p.pts in marked and not p.is_discard]
             yield self._cut(places[-1] + 1 if places else 0, frozenset(marked))
+
+    def _forget(self, frontier: int) -> None:
+        """Of the frames before the next moment only the last can be on screen then."""
+        assert self.ticks is not None
+        place = bisect_right(self._stamps, min(frontier, self.ticks.at(self.k))) - 1
+        if place > 0:
+            self._known = max(self._known, self._stamps[place] - 1)
+            del self._stamps[:place]
 
     def _cut(self, count: int, needed: frozenset[int]) -> Feed:
         """Hand over the first packets, from the last keyframe that is enough for all that is needed."""
@@ -146,7 +156,7 @@ class Planner:
             if packet.is_keyframe and lowest is not None and packet.pts <= lowest:
                 first = i
         jump = count > 0 and (first > 0 or self._skipped)
-        feed = Feed(self._pending[first:count], jump, needed, self._settled if self._settled is not None else -1)
+        feed = Feed(self._pending[first:count], jump, needed, self._known)
         del self._pending[:count]
         self._skipped = self._skipped and not count
         self._bytes = sum(packet.size for packet in self._pending)

@@ -11,9 +11,9 @@ from lightmeter.types import Kind
 
 HEAD_BYTES = 4096
 
-IMAGE_NAMES = frozenset("jpg jpeg jpe jfif png apng webp gif tif tiff bmp dib avif heic heif".split())  # noqa: SIM905
-VIDEO_NAMES = frozenset("mp4 m4v mov qt mkv webm avi mpg mpeg mpe vob ts mts m2ts flv ogv wmv asf 3gp 3g2".split())  # noqa: SIM905
-SOUND_NAMES = frozenset("wav mp3 flac ogg oga opus m4a m4b aac aif aiff wma mka".split())  # noqa: SIM905
+IMAGE_NAMES = frozenset("jpg jpeg jpe jfif png apng webp gif tif tiff bmp dib avif heic heif".split())
+VIDEO_NAMES = frozenset("mp4 m4v mov qt mkv webm avi mpg mpeg mpe vob ts mts m2ts flv ogv wmv asf 3gp 3g2".split())
+SOUND_NAMES = frozenset("wav mp3 flac ogg oga opus m4a m4b aac aif aiff wma mka".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +154,14 @@ def _transport_stream(head: bytes) -> Format | None:
 
 def _mpeg_audio(head: bytes) -> Format | None:
     """MP3 and ADTS start with 11 or 12 set bits; the other fields must make sense too."""
-    if head.startswith(b"ID3") and len(head) >= 10 and all(byte < 0x80 for byte in head[6:10]):
+    if head.startswith(b"ID3") and len(head) >= 10 and head[3] in (2, 3, 4) and all(byte < 0x80 for byte in head[6:10]):
         return MP3
     if len(head) < 7 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     if head[1] & 0xF6 == 0xF0:
         return AAC if (head[2] >> 2) & 15 < 13 else None
     layer, bitrate, rate = (head[1] >> 1) & 3, head[2] >> 4, (head[2] >> 2) & 3
-    return MP3 if layer and (head[1] >> 3) & 3 != 1 and bitrate not in (0, 15) and rate != 3 else None
+    return MP3 if layer in (1, 2) and (head[1] >> 3) & 3 != 1 and bitrate not in (0, 15) and rate != 3 else None
 
 
 def _aiff(head: bytes) -> Format | None:

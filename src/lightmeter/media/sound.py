@@ -21,7 +21,7 @@ from lightmeter.types import Array, Sound
 class SoundReader:
     """Iterates over (start_s, Sound) blocks of a file's sound, each `block_s` long but the last.
 
-    Sounds are one channel (the mean that FFmpeg's standard downmix gives), resampled to rate_hz, loudness untouched.
+    Sounds are one channel (the mean of all but that for low effects), resampled to rate_hz, loudness untouched.
     state, notes, duration_s: complete once the iteration has ended
     Memory: one block, whatever the length.
     Raises RejectedFileError: what `sniff` raises, `no-sound`, `unreadable`, `too-large`.
@@ -88,7 +88,7 @@ class _Track:
 
         assert opened.sound is not None
         self.opened, self.stream, self.pulse = opened, opened.sound, pulse
-        self.resampler = AudioResampler(format="flt", layout="mono", rate=rate_hz)
+        self.resampler = AudioResampler(format="fltp", rate=rate_hz)
         self.errors, self.clipped, self.damaged = 0, False, False
         for other in opened.container.streams:
             if other is not self.stream:
@@ -127,7 +127,7 @@ class _Track:
             self.errors += 1
             return
         for piece in pieces:
-            samples = np.nan_to_num(piece.to_ndarray().reshape(-1).astype(np.float32, copy=False))
+            samples = np.nan_to_num(_one_channel(piece))
             self.clipped |= bool(samples.size and np.abs(samples).max() > 1)
             yield np.clip(samples, -1, 1)
 
@@ -143,6 +143,15 @@ class _Track:
         if self.clipped:
             found.append("samples beyond -1..1 were clipped")
         return tuple(found)
+
+
+def _one_channel(frame: Any) -> Array:
+    """The mean of the channels, that for low effects left out: equal channels keep their loudness, none clips."""
+    planes = frame.to_ndarray()
+    heard = [i for i, channel in enumerate(frame.layout.channels) if not channel.name.startswith("LFE")]
+    if len(planes) > 1 and heard:
+        planes = planes[heard]
+    return np.asarray(planes.mean(axis=0, dtype=np.float32))
 
 
 def read_sound(

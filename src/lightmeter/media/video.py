@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -44,9 +45,9 @@ class FrameReader:
         limits: MediaLimits = DEFAULT_LIMITS,
         beat: Callable[[], None] | None = None,
     ) -> None:
-        if fps is not None and not 1e-4 <= fps <= 1000:
+        if fps is not None and not 1e-6 <= fps <= 1e6:
             raise InvalidValueError(
-                f"fps must be between 0.0001 and 1000, got {fps}: use 1 for a frame a second, None for all"
+                f"fps must be between 1e-6 and 1e6, got {fps}: use 1 for a frame a second, None for all"
             )
         self.path, self.fps = Path(path), fps
         self.short_side, self.limits, self.beat = short_side, limits, beat
@@ -274,17 +275,15 @@ def frame_at(
 ) -> Reading[Image]:
     """The frame on screen at one moment; after the end, the last one. `frame_at(path)` is the first frame.
 
-    Cost: for moments after the first, what lies before them is read, and decoded from the last keyframe on.
+    Cost: what lies before is read, and decoded from the last keyframe on; after the end, every frame.
     """
-    if not time_s >= 0:
-        raise InvalidValueError(f"time_s must be 0 or more, got {time_s}")
-    reader = FrameReader(
-        path, fps=1.0 if time_s == 0 else min(1000.0, max(1e-4, 1 / time_s)), short_side=short_side, limits=limits
-    )
-    last: Array | None = None
-    for shown_s, frame in reader:
-        last = frame
-        if shown_s >= time_s:
-            break
-    assert last is not None
+    if not 0 <= time_s <= 1e6:
+        raise InvalidValueError(f"time_s must be 0 to 1e6, got {time_s}")
+    every_s = max(time_s, 1e-6) if time_s else 1.0
+    reader = FrameReader(path, fps=1 / every_s, short_side=short_side, limits=limits)
+    for number, (_, frame) in enumerate(reader):
+        if number == (1 if time_s else 0):
+            return Reading(Image(frame), reader.state, reader.notes)
+    reader = FrameReader(path, fps=None, short_side=short_side, limits=limits)
+    (_, last), *_ = deque(reader, maxlen=1)
     return Reading(Image(last), reader.state, reader.notes)

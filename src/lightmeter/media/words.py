@@ -75,7 +75,7 @@ def _clean(text: str) -> str:
 # -- the name ---------------------------------------------------------------------------------------------------------
 
 _CAMERA = frozenset(
-    "img image dsc dscn dscf dscp pxl vid video mvi mov gopr gopro gp gx gh sam cimg pict picture photo p wp pano "  # noqa: SIM905
+    "img image dsc dscn dscf dscp pxl vid video mvi mov gopr gopro gp gx gh sam cimg pict picture photo p wp pano "
     "burst screenshot snapchat whatsapp telegram fb copy edited final new untitled wa jpg jpeg png scan hdr".split()
 )
 _PIECES = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")

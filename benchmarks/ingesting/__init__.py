@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/ingest.py`, one question a file."""

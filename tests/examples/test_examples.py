@@ -1,0 +1,39 @@
+"""The examples run as their first lines say."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightmeter.studies.sources import package_folder
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    place = package_folder("skimage")
+    if place is None:
+        pytest.skip("scikit-image's pictures are not installed: pip install 'lightmeter[demo]'")
+    (tmp_path / "pictures").mkdir()
+    for name in ("chelsea.png", "coffee.png", "rocket.jpg", "brick.png"):
+        shutil.copy(place / "data" / name, tmp_path / "pictures")
+    return tmp_path / "pictures"
+
+
+def run(name, *args, cwd):
+    command = [sys.executable, EXAMPLES / name, *map(str, args)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout
+
+
+def test_find_pictures(pictures, tmp_path):
+    assert "chelsea.png (picture)" in run("find_pictures.py", pictures, "a cat", cwd=tmp_path)
+
+
+def test_cheapest_encoder(pictures, tmp_path):
+    assert "cheapest within 0.05" in run("cheapest_encoder.py", pictures, cwd=tmp_path)
+    assert (tmp_path / "frontier.png").stat().st_size > 5000
