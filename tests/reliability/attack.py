@@ -109,6 +109,14 @@ def workers_of(pid: int) -> list[int]:
     return found
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (OSError, IndexError):
+        return False
+
+
 class Watch(threading.Thread):
     """Looks at the workers of a command twenty times a second; remembers the most memory that one of them held."""
 

@@ -79,7 +79,7 @@ def _index(folders: tuple[Path, ...], library: Path, options: IndexOptions, aske
     from lightmeter.meter.cost import measure
 
     with measure() as meter, engine_progress("index", quiet=asked["quiet"], events=asked["events"]) as heard:
-        done = run(folders, library, options, events=heard)
+        done = run(folders, library, options, events=heard, waiting=lambda text: say(text, quiet=asked["quiet"]))
     cost = meter.cost
     if asked["as_json"]:
         emit([{"library": library, **_counts(done), "cost": cost.as_json()}], "index/1")

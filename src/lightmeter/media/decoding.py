@@ -198,6 +198,8 @@ class SparseDecoder:
     def _keep(self, frame: VideoFrame) -> None:
         if frame.pts is None or frame.is_corrupt:
             raise UnusualStream("a frame without stamp, or corrupt")
+        if self._entry is not None and frame.pts > self._entry:
+            raise UnusualStream("a keyframe did not come out")
         if frame.pts == self._entry:
             self._entry = None
             if frame.pict_type != _INTRA and (not frame.key_frame or self._context.name in ("h264", "hevc")):

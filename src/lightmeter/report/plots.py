@@ -76,7 +76,7 @@ def frontier_png(
         _log_when_wide(axes, _prices(trials, price))
         axes.xaxis.set_major_formatter(_bytes if price.endswith("_bytes") else _number)
         axes.margins(x=0.18, y=0.15)
-        _name_points(axes, trials, price, strong=points)
+        _name_points(figure, axes, trials, price, strong=points)
         return _png(figure, path)
 
 
@@ -190,13 +190,33 @@ def _log_when_wide(axes: Axes, prices: Sequence[float]) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _name_points(axes: Axes, trials: Sequence[Trial], price: str, *, strong: Sequence[Trial]) -> None:
-    """Names beside the dots, the frontier's in ink; with many trials only the frontier's."""
-    for trial in trials if len(trials) <= 12 else strong:
-        color = _INK if trial in strong else _SOFT
-        place = (trial.price(price), trial.quality)
-        offset, side = ((-5, 6), "right") if trial in strong else ((6, -12), "left")  # above the steps, below them
-        if trial == strong[0]:
-            offset, side = (-4, 8), "left"  # clear of the axis
-        name = _label(trial.candidate, 32)
-        axes.annotate(name, place, offset, textcoords="offset points", ha=side, fontsize=8.5, color=color)
+_PLACES = [
+    (dx, dy, side)
+    for step in range(8)
+    for dx, side in ((6, "left"), (-6, "right"))
+    for dy in (5 + 12 * step, -14 - 12 * step)
+]
+"""Where a name may stand beside its point, in points of the page, best first."""
+
+
+def _name_points(figure: Figure, axes: Axes, trials: Sequence[Trial], price: str, *, strong: Sequence[Trial]) -> None:
+    """Names beside the dots, the frontier's first and in ink, each where it hides no other and stays inside.
+
+    With more than 12 trials only the frontier's.
+    """
+    figure.draw_without_rendering()  # settles the layout, so that extents are known
+    inside = axes.get_window_extent()
+    taken: list[Any] = []
+    named = trials if len(trials) <= 12 else strong
+    for trial in sorted(named, key=lambda each: each not in strong):
+        for dx, dy, side in _PLACES:
+            name = axes.annotate(
+                _label(trial.candidate), (trial.price(price), trial.quality), (dx, dy), textcoords="offset points",
+                ha=side, fontsize=8.5, color=_INK if trial in strong else _SOFT,
+            )  # fmt: skip
+            box = name.get_window_extent()
+            if inside.x0 <= box.x0 and box.x1 <= inside.x1 and not any(box.overlaps(other) for other in taken):
+                break
+            if (dx, dy, side) != _PLACES[-1]:
+                name.remove()
+        taken.append(box)

@@ -31,7 +31,7 @@ EXTRAS: dict[str, tuple[str, str]] = {
 """Optional distribution → the extra that brings it, and what it is for."""
 
 CORE = (
-    "numpy", "opencv-python-headless", "pillow", "av", "onnxruntime", "onnx", "tokenizers", "safetensors", "matplotlib",
+    "numpy", "opencv-python-headless", "pillow", "av", "onnxruntime", "onnx", "tokenizers", "matplotlib",
     "click",
 )  # fmt: skip
 CODECS = {

@@ -1,0 +1,95 @@
+"""Others at work on the same library: a second writer, a reader, and a person at the keyboard."""
+
+import os
+import signal
+import time
+
+import attack
+import pytest
+
+from lightmeter.library.store import open_library
+
+
+@pytest.fixture
+def busy(tmp_path):
+    """An index run that has told of its first batch: (process, folder, library, events)."""
+    folder, library, events = tmp_path / "media", tmp_path / "library", tmp_path / "events"
+    attack.pictures(folder, 400)
+    process = attack.start(*attack.index_args(folder, library, "--json", "--events", events))
+    attack.wait_until(lambda: attack.acknowledged(events) > 0, process)
+    yield process, folder, library, events
+    process.kill()
+    process.communicate()
+
+
+def test_second_writer_waits_and_readers_see_whole_batches(busy):
+    process, folder, library, _ = busy
+    second = attack.start("index", folder, "--library", library, *attack.TOY, "--json")
+    looks = 0
+    while process.poll() is None:
+        with open_library(library) as opened, opened.catalogue.snapshot():
+            found = opened.features("color-histogram")
+            assert set(found.owners.tolist()) == set(opened.items().keys.tolist())
+            looks += 1
+        time.sleep(0.02)
+    first, then = attack.finish(process), attack.finish(second)
+    assert looks > 1
+    assert (first.code, first.rows[0]["read"]) == (0, 400)
+    assert (then.code, then.rows[0]["read"], then.rows[0]["unchanged"]) == (0, 0, 400)
+    assert f"waiting for another process (number {process.pid})" in then.err
+
+
+def test_writer_that_waits_in_vain_is_told_who_writes(tmp_path):
+    with open_library(tmp_path / "library", create=True):
+        ran = attack.lightmeter("gc", "--library", tmp_path / "library")
+    assert ran.code == 1
+    assert f"another process (number {os.getpid()}) writes to" in ran.said
+    assert "wait for it or stop it" in ran.said
+
+
+def test_reader_asks_during_an_index(busy):
+    process, folder, library, _ = busy
+    ran = attack.lightmeter("status", "--library", library, "--json")
+    assert ran.code == 0
+    assert 0 < ran.rows[0]["items"] <= 400
+    process.send_signal(signal.SIGINT)
+    attack.finish(process)
+
+
+def test_ctrl_c_once_keeps_what_is_in_flight(busy):
+    process, folder, library, events = busy
+    process.send_signal(signal.SIGINT)
+    ran = attack.finish(process)
+    assert ran.code == 130
+    kept = attack.count_paths(library)
+    assert ran.rows[0]["stopped"]
+    assert ran.rows[0]["read"] == attack.acknowledged(events) == kept
+    assert attack.in_flight(library) == []
+    then = attack.lightmeter(*attack.index_args(folder, library, "--json"))
+    assert (then.code, then.rows[0]["read"]) == (0, 400 - kept)
+    attack.assert_sound(library)
+
+
+def test_ctrl_c_twice_stops_now(busy):
+    process, folder, library, _ = busy
+    workers = attack.workers_of(process.pid)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    ran = attack.finish(process, timeout_s=20)
+    assert ran.code == 130
+    assert not [pid for pid in workers if attack.is_alive(pid)]
+    kept = attack.count_paths(library)
+    then = attack.lightmeter(*attack.index_args(folder, library, "--json"))
+    assert (then.code, then.rows[0]["read"]) == (0, 400 - kept)
+
+
+def test_ctrl_c_before_the_work_begins(tmp_path):
+    """While it starts there is nothing to finish; it says that it stopped, without a traceback."""
+    attack.pictures(tmp_path / "media", 3)
+    process = attack.start(*attack.index_args(tmp_path / "media", tmp_path / "library"))
+    attack.wait_until(lambda: (tmp_path / "library" / "library.lock").exists(), process)
+    process.send_signal(signal.SIGINT)
+    ran = attack.finish(process)
+    assert ran.code == 130
+    assert attack.lightmeter(*attack.index_args(tmp_path / "media", tmp_path / "library")).code == 0
