@@ -17,7 +17,7 @@ import importlib
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, Union, get_args, get_origin
@@ -71,7 +71,7 @@ def build(spec: str, kind: str | None = None) -> Any:
 
 def bind(call: Call, kind: str | None = None) -> Any:
     """Find the class of a parsed spec and give it its options, converted to the types of its fields."""
-    made = _locate(call.name, kind)
+    made = _locate(call.name, [kind] if kind else list(KINDS))
     hints = typing.get_type_hints(made)
     fields = {field.name: hints[field.name] for field in dataclasses.fields(made) if field.init}
     for option in call.options:
@@ -98,15 +98,17 @@ def table(kind: str) -> dict[str, str]:
     return {**{entry.name: entry.value for entry in entry_points(group=f"lightmeter.{kind}")}, **own}
 
 
-def _locate(name: str, kind: str | None) -> Any:
-    kinds = [kind] if kind else list(KINDS)
-    known: dict[str, str] = {}
-    for each in kinds:
-        known.update(table(each))
-    if name not in known:
-        raise UnknownNameError(f"no {kind or 'part'} called {name!r}{nearest(name, known)}")
-    module, _, attribute = known[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+def _locate(name: str, kinds: Sequence[str]) -> Any:
+    """The class behind a name; tables are imported one by one until one holds it."""
+    known: list[str] = []
+    for kind in kinds:
+        found = table(kind)
+        if name in found:
+            module, _, attribute = found[name].partition(":")
+            return getattr(importlib.import_module(module), attribute)
+        known += found
+    what = kinds[0] if len(kinds) == 1 else "part"
+    raise UnknownNameError(f"no {what} called {name!r}{nearest(name, known)}")
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:

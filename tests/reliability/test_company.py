@@ -28,7 +28,7 @@ def test_second_writer_waits_and_readers_see_whole_batches(busy):
     looks = 0
     while process.poll() is None:
         with open_library(library) as opened, opened.catalogue.snapshot():
-            found = opened.features("color-histogram")
+            found = opened.features(opened.all_series()[0])
             assert set(found.owners.tolist()) == set(opened.items().keys.tolist())
             looks += 1
         time.sleep(0.02)

@@ -9,6 +9,7 @@ import pytest
 from hostile import ANY_REFUSAL, CASES, make_all
 
 GOOD = 12
+SOUND = ("--encoder", "log-mel")  # so that sounds are decoded too
 UNREAD = {"link-loop.jpg": "skipped", "fifo.mp4": "skipped", "folder.jpg": "skipped", "link-out.jpg": "link-outside"}
 """What the scan itself decides: entries that are no files are of another kind, links out of the folder are refused."""
 
@@ -21,7 +22,7 @@ def hostile_run(tmp_path_factory):
     for _ in make_all(folder):
         pass
     library = folder.parent / "library"
-    process = attack.start(*attack.index_args(folder, library, "--json"))
+    process = attack.start(*attack.index_args(folder, library, "--json", *SOUND))
     watch = attack.Watch(process.pid)
     ran = attack.finish(process)
     watch.join()
@@ -66,7 +67,7 @@ def test_status_names_every_refusal_and_its_reason(hostile_run):
 def test_second_run_reads_nothing_and_says_the_same(hostile_run):
     folder, library, ran, _ = hostile_run
     before = attack.contents(library, folder)
-    again = attack.lightmeter(*attack.index_args(folder, library, "--json"))
+    again = attack.lightmeter(*attack.index_args(folder, library, "--json", *SOUND))
     assert (again.code, again.rows[0]["read"]) == (3, 0)
     reasons = [{row["path"]: row["reason"] for row in each.rows[1:] if row["state"] == "failed"} for each in (ran, again)]
     assert reasons[0] == reasons[1]
@@ -76,7 +77,7 @@ def test_second_run_reads_nothing_and_says_the_same(hostile_run):
 
 def test_what_people_are_shown_is_one_line_a_file_and_printable(hostile_run):
     folder, library, _, _ = hostile_run
-    ran = attack.lightmeter("index", folder, "--library", library, *attack.TOY, "-v")
+    ran = attack.lightmeter("index", folder, "--library", library, *attack.TOY, *SOUND, "-v")
     assert all(char.isprintable() for line in ran.err.splitlines() for char in line), ran.err
     assert json.loads(json.dumps(ran.err.encode("utf-8", "strict").decode()))
     status = attack.lightmeter("status", "--library", library, "-v")
