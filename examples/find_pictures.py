@@ -20,8 +20,7 @@ def main(folder: Path, query: str) -> None:
         for hit in answer.hits:
             print(f"{hit.score:.3f} {hit.path} ({hit.evidence})")
         for source in answer.sources:
-            null = source.null
-            print(f"{source.evidence}: near enough from {null.threshold:.3f}, false alarms {null.false_alarm:.1%}")
+            print(f"{source.evidence}: near enough from {source.null.threshold:.3f}, {source.null.said()}")
         print(asking.cost.text())
 
 

@@ -92,7 +92,7 @@ def _crop(pixels: np.ndarray, aspect: float, rng: np.random.Generator) -> np.nda
 
 # -- clips ------------------------------------------------------------------------------------------------------------
 
-# name: source, seconds, encoder, its options. A source is played to its end and back again, so that looping cuts nothing
+# name: source, seconds, encoder, its options. A source is played to its end and back again: looping makes no cut
 CLIPS: dict[str, tuple[str, int, str, dict[str, str]]] = {
     "720p, keyframe each 1 s": ("bigbuckbunny", 30, "libx264", {"g": "25", "preset": "veryfast"}),
     "720p, keyframe each 2 s": ("bigbuckbunny", 30, "libx264", {"g": "50", "preset": "veryfast"}),
@@ -133,7 +133,8 @@ def _encode(source: Path, path: Path, seconds: int, codec: str, options: dict[st
     with av.open(str(partial), "w") as out:
         stream = out.add_stream(codec, rate=25, options={**options, "threads": "1"})
         stream.width, stream.height, stream.pix_fmt = columns, rows, "yuv420p"
-        stream.bit_rate = 1_000_000 if codec == "libvpx-vp9" else None
+        if codec == "libvpx-vp9":
+            stream.bit_rate = 1_000_000
         swing = cycle(chain(forth, forth[-2:0:-1]))
         for number, pixels in enumerate(islice(swing, seconds * 25)):
             frame = av.VideoFrame.from_ndarray(pixels, format="yuv420p")
@@ -145,9 +146,8 @@ def _encode(source: Path, path: Path, seconds: int, codec: str, options: dict[st
 
 def lengthened(source: Path, path: Path, seconds: float) -> Path:
     """A clip's packets over and over until it lasts that long; nothing is decoded."""
-    with av.open(str(source)) as first, av.open(str(path), "w") as out:
+    with av.open(str(source)) as first:
         streams = [*first.streams.video[:1], *first.streams.audio[:1]]
-        mine = [out.add_stream_from_template(stream) for stream in streams]
         packets = [packet for packet in first.demux(streams) if packet.dts is not None]
         length_s = max(float((p.pts + (p.duration or 0)) * p.time_base) for p in packets)
     with av.open(str(source)) as again, av.open(str(path), "w") as out:

@@ -154,7 +154,7 @@ def speed(trial: Trial, first: Trial, count: int) -> dict[str, float]:
 
 
 def quality(found: dict[str, list[Path]]) -> list[dict[str, Any]]:
-    """Natural photographs as they lie: does our short way see what the full decode sees? One row a source, one for all."""
+    """Natural photographs: does our short way see what the full decode sees? One row a source, and one for all."""
     counted: dict[str, np.ndarray] = {}
     differ = []
     for source, paths in found.items():

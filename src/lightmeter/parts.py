@@ -89,20 +89,28 @@ def bind(call: Call, kind: str | None = None) -> Any:
 
 def table(kind: str) -> dict[str, str]:
     """Names of one kind of part and where each lives; plug-ins join by the entry-point group `lightmeter.<kind>`."""
-    if kind not in KINDS:
-        raise UnknownNameError(f"no kind of part called {kind!r}{nearest(kind, KINDS)}")
     from importlib.metadata import entry_points  # dear, and not needed for `--help`
 
+    own = _own(kind)
+    return {**{entry.name: entry.value for entry in entry_points(group=f"lightmeter.{kind}")}, **own}
+
+
+def _own(kind: str) -> dict[str, str]:
+    """The same without plug-ins, which come after our own: to find them, the metadata of every package is read."""
+    if kind not in KINDS:
+        raise UnknownNameError(f"no kind of part called {kind!r}{nearest(kind, KINDS)}")
     module, _, name = KINDS[kind].partition(":")
     own: dict[str, str] = getattr(importlib.import_module(module), name)
-    return {**{entry.name: entry.value for entry in entry_points(group=f"lightmeter.{kind}")}, **own}
+    return own
 
 
 def _locate(name: str, kinds: Sequence[str]) -> Any:
     """The class behind a name; tables are imported one by one until one holds it."""
     known: list[str] = []
     for kind in kinds:
-        found = table(kind)
+        found = _own(kind)
+        if name not in found:
+            found = table(kind)
         if name in found:
             module, _, attribute = found[name].partition(":")
             return getattr(importlib.import_module(module), attribute)

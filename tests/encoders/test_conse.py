@@ -42,7 +42,7 @@ class Two:
 
 @pytest.fixture
 def by_hand(monkeypatch):
-    monkeypatch.setattr(conse, "_table", lambda text, described: (NAMES, np.array([0.0, 0.5], np.float32)))
+    monkeypatch.setattr(conse, "names_table", lambda text, described: (NAMES, np.array([0.0, 0.5], np.float32)))
     return lambda **options: Conse(image=Three(), text=Two(), **options)
 
 
@@ -82,9 +82,9 @@ def test_wrong_options_are_refused(options, error):
 
 def test_the_shipped_table_is_what_the_recipe_makes(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("LIGHTMETER_CACHE", str(tmp_path / "empty"))
-    conse._table.cache_clear()
+    conse.names_table.cache_clear()
     with caplog.at_level(logging.WARNING):
-        names, mean = conse._table("bge-small", 0.5)
+        names, mean = conse.names_table("bge-small", 0.5)
     assert not (tmp_path / "empty").exists()  # nothing was made: the package brought it
     assert names.shape == (1000, 384)
     chosen = [0, 281, 504, 999]
@@ -103,7 +103,7 @@ def test_the_whole_table_is_what_the_recipe_makes():
     import io
 
     made = np.load(io.BytesIO(conse._make_table(BgeSmall(), 0.5))).astype(np.float32)
-    names, mean = conse._table("bge-small", 0.5)
+    names, mean = conse.names_table("bge-small", 0.5)
     assert (np.sum(unit_rows(made[:-1]) * names, axis=1) > 0.999).all()
     np.testing.assert_allclose(made[-1], mean, atol=2e-3)
 

@@ -20,6 +20,7 @@ SPECS = {
     "efficientnet-lite/size=2": None,
     "color-histogram/bins=3": None,
     "bge-small": None,
+    "centred": None,
     "minilm": "minilm",
     "glove-mean": "glove",
     "log-mel": None,

@@ -222,7 +222,7 @@ def test_the_default_encoders_share_one_look_at_a_picture(folder, tmp_path):
     assert done.items == 12
     with open_library(tmp_path / "l") as library:
         dims = {series.spec.partition("/")[0]: series.dim for series in library.all_series()}
-        assert {"efficientnet-lite", "conse", "log-mel", "bge-small"} == set(dims)
+        assert {"efficientnet-lite", "conse", "log-mel", "centred"} == set(dims)
         base = library.features(next(s for s in library.all_series() if s.spec.startswith("efficientnet")))
         joint = library.features(next(s for s in library.all_series() if s.spec.startswith("conse")))
         from lightmeter.parts import build

@@ -8,12 +8,13 @@ import json
 import os
 import platform
 import random
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,16 @@ def workers_of(pid: int) -> list[int]:
     return found
 
 
+def below(pid: int) -> set[int]:
+    """Workers of a command, also where strace or a shell stands before it; without what stands between."""
+    found, level = set(), set(workers_of(pid))
+    while level:
+        deeper = {child for each in level for child in workers_of(each)}
+        found |= level if not deeper else set()
+        level = deeper
+    return found
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process is there and no zombie."""
     try:
@@ -118,7 +129,10 @@ def is_alive(pid: int) -> bool:
 
 
 class Watch(threading.Thread):
-    """Looks at the workers of a command twenty times a second; remembers the most memory that one of them held."""
+    """Looks at the workers of a command twenty times a second; remembers the most memory that one of them held.
+
+    While a command has no worker yet, it is itself what is looked at when something stands before it.
+    """
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -127,7 +141,7 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while Path(f"/proc/{self.pid}").exists():
-            for worker in workers_of(self.pid):
+            for worker in below(self.pid):
                 self.seen.add(worker)
                 self.peak_bytes = max(self.peak_bytes, _peak_bytes(worker))
             time.sleep(0.05)
@@ -164,6 +178,18 @@ def wait_until(what: Callable[[], Any], process: subprocess.Popen, timeout_s: fl
     while not what() and process.poll() is None:
         assert time.monotonic() < deadline, "it never came to that"
         time.sleep(0.002)
+
+
+@contextlib.contextmanager
+def few_files(count: int) -> Iterator[None]:
+    """This process may open `count` more files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 # -- what a library holds ---------------------------------------------------------------------------------------------

@@ -37,9 +37,9 @@ def test_without_related_queries_misses_are_unknown():
 
 def test_pairs_of_a_normal_law_answer_one_unrelated_query_in_twenty():
     drawn = np.random.default_rng(0)
-    pairs = drawn.normal(0.3, 0.05, 50_000)
+    pairs = np.tanh(drawn.normal(0.3, 0.2, 50_000))
     null = null_from_pairs(pairs, np.array([0.9]), owners=100, alpha=0.05, floor=0.0)
-    fresh = drawn.normal(0.3, 0.05, (20_000, 100)).max(axis=1)
+    fresh = np.tanh(drawn.normal(0.3, 0.2, (20_000, 100))).max(axis=1)
     assert np.mean(fresh >= null.threshold) == pytest.approx(0.05, abs=0.01)
     assert null.false_alarm == pytest.approx(0.05, abs=1e-6)
 
@@ -53,7 +53,13 @@ def test_related_pairs_do_not_move_the_threshold_much():
 
 
 def test_few_members_fall_back_on_the_floor():
-    assert null_from_pairs(np.array([0.1, 0.2]), np.empty(0), owners=3, alpha=0.05, floor=0.6).threshold == 0.6
+    null = null_from_pairs(np.array([0.1, 0.2]), np.empty(0), owners=3, alpha=0.05, floor=0.6)
+    assert (null.threshold, null.false_alarm) == (0.6, None)
+
+
+def test_even_a_wide_law_leaves_room_below_one():
+    pairs = np.tanh(np.random.default_rng(2).normal(0.7, 1.0, 1000))
+    assert 0.9 < null_from_pairs(pairs, np.empty(0), owners=1000, alpha=0.05, floor=0.0).threshold < 1
 
 
 def test_a_null_survives_json():

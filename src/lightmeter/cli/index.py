@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "--encoder", "encoders", multiple=True, metavar="SPEC",
     help="Encoder of pictures or sound (repeatable).  [default: efficientnet-lite, conse, log-mel]",
 )  # fmt: skip
-@click.option("--words", default="bge-small", show_default=True, metavar="SPEC", help="Encoder of titles; '' for none.")
+@click.option("--words", default="centred", show_default=True, metavar="SPEC", help="Encoder of titles; '' for none.")
 @click.option("--fps", default=1.0, show_default=True, help="Frames a second of video that are encoded.")
 @click.option(
     "--engine", default="local", show_default=True, metavar="SPEC", help="Who works: inline, local/workers=2."

@@ -103,11 +103,10 @@ def _print(answer: Answer, cost: Cost, query: str | None, quiet: bool) -> None:
     for source in answer.sources:
         null = source.null
         nearest = answer.nearest.get(source.evidence)
-        missed = "not measured" if null.miss is None else f"{null.miss:.0%} of {null.related} related queries"
         say(
             f"{source.evidence}: near enough from {null.threshold:.3f}"
             + ("" if nearest is None else f", nearest {nearest:.3f}")
-            + f" · false alarms {null.false_alarm:.1%}, misses {missed}",
+            + f" · {null.said()}",
             quiet=quiet,
         )
     say(f"{len(answer.hits)} of {answer.looked_at} items · {cost.text()}", quiet=quiet)

@@ -97,7 +97,7 @@ class Conse(Spelled):
         """Read both encoders and the table of names."""
         self.image.load()
         self.text.load()
-        _table(self.text.spec, self.described)
+        names_table(self.text.spec, self.described)
 
     def encode(self, items: Sequence[Image]) -> Array:
         """N pictures -> float32 [N, dim]: the classifier's features, derived."""
@@ -105,7 +105,7 @@ class Conse(Spelled):
 
     def derive(self, features: Array) -> Array:
         """Classifier features [N, D] -> float32 [N, dim], row by row.  Cost: about 0.3 ms a row."""
-        names, _ = _table(self.text.spec, self.described)
+        names, _ = names_table(self.text.spec, self.described)
         rows = []
         for shares in self.image.probabilities(features):
             likeliest = np.argsort(-shares, kind="stable")[: self.k]
@@ -116,12 +116,12 @@ class Conse(Spelled):
         """N queries -> float32 [N, dim], centred by the mean of the plain names, whatever the other queries are."""
         if isinstance(texts, str):
             raise InvalidValueError("encode_words takes a list of texts, got one text: put it in a list")
-        _, mean = _table(self.text.spec, self.described)
+        _, mean = names_table(self.text.spec, self.described)
         return unit_rows(self.text.encode([Words(title=text, source="query") for text in texts]) - mean)
 
 
 @cache
-def _table(text: str, described: float) -> tuple[Array, Array]:
+def names_table(text: str, described: float) -> tuple[Array, Array]:
     """A unit vector for each class [1000, D], and the mean of the plain names [D]."""
     digest = hashlib.sha256(json.dumps([class_names(), class_entries()]).encode()).hexdigest()
     weights = " ".join(asset.sha256 for name, asset in ASSETS.items() if name.startswith(text.partition("/")[0]))

@@ -18,7 +18,7 @@ from lightmeter.encoders.graph import Graph
 from lightmeter.encoders.imagenet import class_names
 from lightmeter.encoders.protocol import Takes, checked, checked_image, stacked
 from lightmeter.errors import InvalidValueError
-from lightmeter.nets.lite_plan import CLASSES, CROP_FRACTION, HEAD_CHANNELS, NORM_EPSILON, Block, LitePlan, lite_plan
+from lightmeter.nets.lite_plan import CLASSES, HEAD_CHANNELS, NORM_EPSILON, Block, LitePlan, lite_plan
 from lightmeter.parts import Spelled
 from lightmeter.types import Array, Image, check_axes
 
@@ -34,7 +34,7 @@ class EfficientNetLite(Spelled):
 
     encode: N pictures -> float32 [N, 1280].  Cost: 0.38, 0.59, 0.84 G MACs a picture for size 0, 1, 2.
     Source: Tan & Le 2019, arXiv:1905.11946; Lite variants and weights by the TensorFlow authors (Apache-2.0).
-    Changed: batch norm folded into the convolutions; pictures are shrunk by area, not bicubically.
+    Changed: batch norm folded into the convolutions.
 
     size: 0, 1 or 2 · precision: number format of weights and activations
     view: `centre` is the published crop of 7/8 of the short side; `whole` squeezes all of the picture into the square
@@ -79,8 +79,8 @@ class EfficientNetLite(Spelled):
 
     @property
     def short_side(self) -> int | None:
-        """Smallest decode that is enough."""
-        return self._plan.padded_side if self.view == "centre" else self._plan.side
+        """Smallest decode that is enough: a quarter larger than what the network sees (docs/results/ingest.json)."""
+        return (self._plan.padded_side if self.view == "centre" else self._plan.side) * 5 // 4
 
     @property
     def _plan(self) -> LitePlan:
@@ -102,7 +102,9 @@ class EfficientNetLite(Spelled):
 
     def _square(self, image: Image) -> Array:
         pixels = checked_image(image, "efficientnet-lite").pixels
-        return squeezed(centre(pixels) if self.view == "centre" else pixels, self._plan.side)
+        height, width = pixels.shape[:2]
+        box = centre_box(width, height, self._plan) if self.view == "centre" else (0.0, 0.0, width, height)
+        return squeezed(pixels, box, self._plan.side)
 
     def labels(self) -> tuple[str, ...]:
         """The 1,000 cleaned class names, in the order of `probabilities`."""
@@ -131,27 +133,40 @@ class EfficientNetLite(Spelled):
         return kept(f"{self._asset}.onnx", f"{hash_of(weights)} {GRAPH_VERSION}", build)
 
 
-def centre(pixels: Array) -> Array:
-    """The square in the middle, 7/8 of the short side wide: [H, W, 3] -> [S, S, 3], S >= 1.
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of a picture, in pixels."""
 
-    Source: the published evaluation, models/official/efficientnet/preprocessing.py of github.com/tensorflow/tpu, which
-    crops first and resizes then.
+
+def centre_box(width: int, height: int, plan: LitePlan) -> Box:
+    """The middle of a picture: as if it were resized to `padded_side` first, and whole pixels were cut off then.
+
+    Source: the published evaluation, models/official/efficientnet/preprocessing.py of github.com/tensorflow/tpu, keeps
+    the same square but for a rounding; resizing first is what ported evaluations do.
+
+    >>> centre_box(512, 256, lite_plan(0))
+    (144.0, 16.0, 368.0, 240.0)
     """
-    height, width = pixels.shape[:2]
-    side = max(1, int(CROP_FRACTION * min(height, width)))
-    top, left = (height - side + 1) // 2, (width - side + 1) // 2
-    return pixels[top : top + side, left : left + side]
+    scale = plan.padded_side / min(width, height)
+    wide, high = round(width * scale), round(height * scale)
+    left, top = (wide - plan.side) // 2, (high - plan.side) // 2
+    right, bottom = left + plan.side, top + plan.side
+    return left * width / wide, top * height / high, right * width / wide, bottom * height / high
 
 
-def squeezed(pixels: Array, side: int) -> Array:
-    """A picture resized to a square by averaging areas: uint8 [H, W, 3] -> [side, side, 3].
+def squeezed(pixels: Array, box: Box, side: int) -> Array:
+    """A part of a picture resized to a square, bicubically and without aliases: uint8 [H, W, 3] -> [side, side, 3].
 
-    The published evaluation resizes bicubically; areas are faster and do not alias where the picture is large.
+    Cost: 1 ms of CPU more than averaging areas; the same best class as after a full decode on 1 photo in 10 more.
     """
-    import cv2
+    from PIL import Image as pillow  # noqa: N813
 
-    square: Array = cv2.resize(np.ascontiguousarray(pixels), (side, side), interpolation=cv2.INTER_AREA)
-    return square
+    left, top, right, bottom = box
+    reach = 2 + int(2 * max(1.0, (right - left) / side, (bottom - top) / side))  # of the filter beyond the box
+    x, y = max(0, int(left) - reach), max(0, int(top) - reach)
+    part = np.ascontiguousarray(pixels[y : int(bottom) + reach + 1, x : int(right) + reach + 1])
+    inner = (left - x, top - y, min(right - x, part.shape[1]), min(bottom - y, part.shape[0]))
+    square = pillow.fromarray(part).resize((side, side), pillow.Resampling.BICUBIC, box=inner)
+    return np.asarray(square)
 
 
 def softmax(scores: Array) -> Array:

@@ -6,6 +6,7 @@ ENCODERS: dict[str, str] = {
     "efficientnet-lite": "lightmeter.encoders.efficientnet_lite:EfficientNetLite",
     "color-histogram": "lightmeter.encoders.color_histogram:ColorHistogram",
     "bge-small": "lightmeter.encoders.bge:BgeSmall",
+    "centred": "lightmeter.encoders.centred:Centred",
     "minilm": "lightmeter.encoders.minilm:MiniLm",
     "glove-mean": "lightmeter.encoders.glove:GloveMean",
     "log-mel": "lightmeter.encoders.log_mel:LogMel",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ class Catalogue:
 
     def keys(self, sql: str, values: Sequence[Any] = ()) -> Array:
         """A query's one column of whole numbers. Returns int64 [N]."""
-        return np.fromiter((row[0] for row in self.rows(sql, values)), np.int64)
+        rows = self.rows(sql, values)
+        return np.fromiter(chain.from_iterable(rows), np.int64, len(rows))
 
     def close(self) -> None:
         """Fold the log into the catalogue, let go of both; an open transaction is rolled back."""

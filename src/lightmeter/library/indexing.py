@@ -27,7 +27,7 @@ from lightmeter.media.limits import DEFAULT_LIMITS, MediaLimits
 from lightmeter.parts import build
 
 DEFAULT_ENCODERS = ("efficientnet-lite", "conse", "log-mel")
-DEFAULT_WORDS = "bge-small"
+DEFAULT_WORDS = "centred"
 TWINS = 24
 BATCH = 32
 

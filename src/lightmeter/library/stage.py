@@ -16,6 +16,7 @@ from lightmeter.engines.stage import Beat, Failure, Result, Task
 from lightmeter.errors import RejectedFileError
 from lightmeter.library.coverage import specs_of
 from lightmeter.library.twins import twin_of_image, twin_of_sound
+from lightmeter.media.door import open_file
 from lightmeter.media.limits import DEFAULT_LIMITS, MediaLimits
 from lightmeter.media.probe import Probe, probe
 from lightmeter.media.words import read_words
@@ -73,12 +74,16 @@ class IndexStage:
         tools = self._open
         assert tools is not None, "run before open"
         path = Path(asked["path"])
+        before = _stamp(path)
         digest = sha256_file(path, beat)
         seen = probe(path, self.limits)
         words = read_words(path, Path(asked["root"]))
         known = specs_of(tools.library.catalogue, digest)
         reader = _Encoding(self, tools, path, seen, beat)
         features = reader.features([encoder for encoder in tools.encoders if encoder.spec not in known])
+        twins = reader.twins() if asked.get("twin") else {}
+        if _stamp(path) != before:
+            raise RejectedFileError("changed", "the file changed while it was read: index again")
         return {
             "path": asked["path"],
             "size_bytes": asked["size_bytes"],
@@ -94,18 +99,30 @@ class IndexStage:
             "words": [(each.source, each.title, each.keywords) for each in words],
             "words_features": _encode_words(tools.text, words),
             "features": features,
-            "twins": reader.twins() if asked.get("twin") else {},
+            "twins": twins,
         }
 
 
 def sha256_file(path: Path, beat: Beat) -> str:
-    """The identity of a content: sha256 of its bytes, in hex.  Cost: one read of the file."""
+    """The identity of a content: sha256 of its bytes, in hex.  Cost: one read of the file.
+
+    Raises RejectedFileError where there is no regular file (any more): a link that was put there is not followed.
+    """
     digest = hashlib.sha256()
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+    with open_file(path, follow=False) as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
             beat()
     return digest.hexdigest()
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written to or replaced."""
+    try:
+        now = os.lstat(path)
+    except OSError as error:
+        raise RejectedFileError("missing", f"the file is gone since it was listed: {error.strerror}") from error
+    return now.st_dev, now.st_ino, now.st_mode, now.st_size, now.st_mtime_ns
 
 
 @dataclass(slots=True)

@@ -24,13 +24,13 @@ def twin_of_image(encoder: Encoder, image: Image) -> float:
 
 
 def twin_of_sound(encoder: Encoder, path: Path, *, window_s: float, limits: MediaLimits) -> float:
-    """Cosine of the first window of a sound with itself at half the loudness under noise 20 dB below it, −1..1."""
+    """Cosine of the first window of a sound with itself at half the loudness, noise 30 dB below it, −1..1."""
     from lightmeter.media.sound import SoundReader
 
     sound = next(iter(SoundReader(path, block_s=window_s, limits=limits)))[1]
     noise = np.random.default_rng(0).standard_normal(len(sound.samples)).astype(np.float32)
     loudness = float(np.sqrt(np.mean(np.square(sound.samples)))) if len(sound.samples) else 0.0
-    twin = np.clip(0.5 * sound.samples + 0.05 * loudness * noise, -1, 1).astype(np.float32)
+    twin = np.clip(0.5 * sound.samples + 0.016 * loudness * noise, -1, 1).astype(np.float32)
     return _cosine(encoder.encode([sound, Sound(twin, sound.rate_hz)]))
 
 

@@ -18,6 +18,7 @@ from lightmeter.types import Array, check_axes
 
 FEWEST_PAIRS = 28
 _NORMAL = NormalDist()
+_NEARLY = 1 - 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Null:
 
     threshold: lowest score that counts as near enough
     centre, spread: of the unrelated best scores, to compare sources with different scales
-    false_alarm: share of unrelated queries that would still be answered, 0..1
+    false_alarm: share of unrelated queries that would still be answered, 0..1; None where nothing says
     miss: share of related queries that would go unanswered, 0..1; None where it could not be measured
     queries: how many unrelated queries it was measured on (0: a model of the library's own pairs)
     related: how many related queries `miss` was measured on
@@ -35,7 +36,7 @@ class Null:
     threshold: float
     centre: float
     spread: float
-    false_alarm: float
+    false_alarm: float | None
     miss: float | None
     queries: int
     related: int
@@ -43,6 +44,16 @@ class Null:
     def surprise(self, scores: Array) -> Array:
         """How far above unrelated queries a score lies, in spreads: comparable between sources."""
         return (scores - self.centre) / max(self.spread, 1e-6)
+
+    def said(self) -> str:
+        """Both errors, for people.
+
+        >>> Null(0.5, 0.2, 0.1, 0.02, None, 150, 0).said()
+        'false alarms 2.0%, misses not measured'
+        """
+        alarms = "not measured" if self.false_alarm is None else f"{self.false_alarm:.1%}"
+        misses = "not measured" if self.miss is None else f"{self.miss:.0%} of {self.related} related queries"
+        return f"false alarms {alarms}, misses {misses}"
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for the library's table of calibrations."""
@@ -87,24 +98,28 @@ def null_from_pairs(pairs: Array, related: Array, *, owners: int, alpha: float, 
     """Threshold for queries of the library's own kind, from how alike its members are to each other.
 
     Most pairs of a library are unrelated, and the lower half of their scores surely is, so a normal law is fitted to
-    that half (median, and the median distance below it); the best of `owners` unrelated scores exceeds its
-    (1 − alpha)^(1/owners) quantile with probability alpha.
+    that half of their arctanh (median, and the median distance below it); the best of `owners` unrelated scores exceeds
+    its (1 − alpha)^(1/owners) quantile with probability alpha. `false_alarm` is what this law says, not a count.
 
-    pairs: float [P] scores of distinct members · related: float [R] score of a changed copy with its original ·
+    pairs: float [P] cosines of distinct members · related: float [R] cosine of a changed copy with its original ·
     floor: never answer below it; used alone under 28 pairs (8 members), where no law can be fitted.
+    Source: Fisher 1915, "Frequency distribution of the correlation coefficient" (the arctanh of a correlation is nearly
+    normal); the half-sample fit is ours.
     """
     check_axes("pairs", pairs, "P")
     _check_alpha(alpha)
     if len(pairs) < FEWEST_PAIRS:
-        centre, spread, threshold = floor / 2, floor / 4, floor
+        centre, spread, threshold, alarm = floor / 2, floor / 4, floor, None
     else:
-        centre = float(np.median(pairs))
-        spread = float(np.median(centre - pairs[pairs <= centre]) / 0.6745)
-        threshold = max(centre + spread * _NORMAL.inv_cdf(min((1 - alpha) ** (1 / max(owners, 1)), 1 - 1e-12)), floor)
-    threshold = min(threshold, 0.999)
+        bent = np.arctanh(np.clip(np.asarray(pairs, np.float64), -_NEARLY, _NEARLY))
+        middle = float(np.median(bent))
+        width = float(np.median(middle - bent[bent <= middle]) / 0.6745)
+        quantile = _NORMAL.inv_cdf(min((1 - alpha) ** (1 / max(owners, 1)), 1 - 1e-12))
+        threshold = max(float(np.tanh(middle + width * quantile)), floor)
+        alarm = 1 - _NORMAL.cdf((float(np.arctanh(threshold)) - middle) / max(width, 1e-9)) ** max(owners, 1)
+        centre, spread = float(np.tanh(middle)), float(np.tanh(middle) - np.tanh(middle - width))
     miss = float(np.mean(related < threshold)) if len(related) else None
-    alarm = 1 - _NORMAL.cdf((threshold - centre) / max(spread, 1e-6)) ** max(owners, 1)
-    return Null(threshold, centre, spread, float(alarm), miss, 0, len(related))
+    return Null(threshold, centre, spread, alarm, miss, 0, len(related))
 
 
 def _check_alpha(alpha: float) -> None:

@@ -164,15 +164,10 @@ def _searches(page: Page, library: Library, questions: list[_Asked]) -> dict[str
         else:
             page.text("Nothing here is near enough.", style="empty")
         for source in answer.sources:
-            null = source.null
-            missed = "not measured" if null.miss is None else f"{null.miss:.0%} of {null.related}"
             nearest = answer.nearest.get(source.evidence)
-            page.text(
-                f"{source.evidence}: counts as near from {null.threshold:.3f}"
-                + ("" if nearest is None else f", the nearest is {nearest:.3f}")
-                + f"; of unrelated queries {null.false_alarm:.1%} would be answered, of related ones {missed} missed.",
-                style="note",
-            )
+            best = "" if nearest is None else f", the nearest is {nearest:.3f}"
+            said = f"{source.evidence}: counts as near from {source.null.threshold:.3f}{best}; {source.null.said()}."
+            page.text(said, style="note")
         page.text(f"{len(answer.hits)} of {answer.looked_at} items · {meter.cost.text()}", style="note")
     return answers
 
