@@ -59,6 +59,10 @@ class LibraryReadOnlyError(LightmeterError, PermissionError):
     """The library was opened for reading and something wanted to write."""
 
 
+class LibraryShutError(LightmeterError, PermissionError):
+    """The library is there and cannot be opened: for want of permission, or too many files are open."""
+
+
 class LibraryFullError(LightmeterError, OSError):
     """The disk has no room for what the library should keep; what was committed before is whole."""
 

@@ -184,12 +184,17 @@ def wait_until(what: Callable[[], Any], process: subprocess.Popen, timeout_s: fl
 def few_files(count: int) -> Iterator[None]:
     """This process may open `count` more files."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = max(map(int, os.listdir("/proc/self/fd")))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + count, before[1]))
+    most = max(map(int, os.listdir("/proc/self/fd")))
+    fillers = [os.open(os.devnull, os.O_RDONLY)]
+    while fillers[-1] <= most:  # the gaps below count too
+        fillers.append(os.open(os.devnull, os.O_RDONLY))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 1 + count, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for each in fillers:
+            os.close(each)
 
 
 # -- what a library holds ---------------------------------------------------------------------------------------------

@@ -119,7 +119,24 @@ def main() -> None:
     except BrokenPipeError:
         sys.stdout = None  # the reader left (`… | head`): nothing more can be said
         code = 0
+    except OSError as error:
+        code = _say(_refused_by_the_system(error), 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refused_by_the_system(error: OSError) -> str:
+    """No room, no permission, too many open files: what happened, where, and the way out."""
+    import errno
+
+    way_out = {
+        errno.ENOSPC: "free some space and run the same command again",
+        errno.EDQUOT: "free some space and run the same command again",
+        errno.EFBIG: "free some space and run the same command again",
+        errno.EMFILE: "allow more open files (`ulimit -n 1024`)",
+        errno.ENFILE: "close other programs",
+    }.get(error.errno or 0, "check the path and who may use it")
+    place = f" at {click.format_filename(error.filename)}" if error.filename else ""
+    return f"{error.strerror or error}{place}: {way_out}"
 
 
 def _say(message: str, code: int) -> int:

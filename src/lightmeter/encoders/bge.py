@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,7 +59,7 @@ class BgeSmall(Spelled):
 
     def encode(self, items: Sequence[Words]) -> Array:
         """One run a text, without padding: the model's int8 scales are taken over all tokens of a run."""
-        session, tokenizer = self._session(), find("bge-small-tokenizer")
+        session, tokenizer = self._session(), _tokenizer()
         rows = []
         for words in checked(items, Words, "bge-small"):
             ids = tokens(tokenizer, words.text, limit=512)
@@ -67,3 +69,9 @@ class BgeSmall(Spelled):
 
     def _session(self) -> Any:
         return runtime.session(self.spec, lambda: str(find("bge-small")))
+
+
+@cache
+def _tokenizer() -> Path:
+    """Where it lies; finding it costs as much as tokenising ten texts."""
+    return find("bge-small-tokenizer")

@@ -14,6 +14,7 @@ from lightmeter.errors import (
     LibraryFullError,
     LibraryNotFoundError,
     LibraryReadOnlyError,
+    LibraryShutError,
 )
 
 NAME = "library.sqlite"
@@ -67,7 +68,10 @@ def connect_to_write(path: Path) -> tuple[sqlite3.Connection, str]:
     """A connection that may write, durable at every commit, and a note where WAL was not possible (else "")."""
     kind = file_system(path.parent)
     wanted = "delete" if kind in NETWORK_SYSTEMS else "wal"
-    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000)
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000)
+    except sqlite3.OperationalError as error:
+        raise known(path.parent, error) from error
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new catalogue; an old one keeps its own
         got = str(connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0])
@@ -110,6 +114,8 @@ def _read_without_log(path: Path) -> sqlite3.Connection:
             shutil.copyfile(log, copy.with_name(log.name))
             return _in_memory(copy)
     except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorname", "").startswith("SQLITE_CANTOPEN"):
+            raise known(path.parent, error) from error
         raise damaged(path.parent, error) from error
 
 
@@ -153,6 +159,9 @@ def known(folder: Path, error: sqlite3.DatabaseError) -> Exception:
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
         how = "free some space and run the same command again"
         return LibraryFullError(f"the library at {folder} could not be written ({error}): {how}")
+    if name.startswith("SQLITE_CANTOPEN"):
+        how = "check who may use it, and how many files may be open (`ulimit -n`)"
+        return LibraryShutError(f"the library at {folder} cannot be opened ({error}): {how}")
     if name.startswith("SQLITE_READONLY"):
         return LibraryReadOnlyError(f"the library at {folder} is open for reading: open it with write=True")
     return error

@@ -149,12 +149,13 @@ def register(
     """Enter a durable shard and its owners in the manifest; again: they move here from other shards."""
     sql = "INSERT INTO shards (series, name, rows, size_bytes, digest) VALUES (?, ?, ?, ?, ?) RETURNING id"
     shard = int(catalogue.value(sql, (series, written.name, written.rows, written.size_bytes, written.digest)))
+    into = f"{'REPLACE' if again else 'INSERT'} INTO features (series, owner, shard, first_row, rows)"
     starts, names, counts = (each.tolist() for each in runs)
-    verb = "REPLACE" if again else "INSERT"
-    catalogue.execute_many(
-        f"{verb} INTO features (series, owner, shard, first_row, rows) VALUES (?, ?, ?, ?, ?)",
-        [(series, owner, shard, start, rows) for start, owner, rows in zip(starts, names, counts, strict=True)],
-    )
+    if len(names) == written.rows:  # a row an owner: one statement for all takes a third of the time
+        catalogue.execute(f"{into} SELECT ?, value, ?, key, 1 FROM json_each(?)", (series, shard, json.dumps(names)))
+    else:
+        rows = [(series, owner, shard, start, count) for start, owner, count in zip(starts, names, counts, strict=True)]
+        catalogue.execute_many(f"{into} VALUES (?, ?, ?, ?, ?)", rows)
     return shard
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from lightmeter.engines.run import run
 from lightmeter.engines.stage import Task
 from lightmeter.errors import InvalidValueError, LibraryNotFoundError
 from lightmeter.library.calibrating import calibrate
+from lightmeter.library.connect import known
 from lightmeter.library.coverage import complete_paths
 from lightmeter.library.scan import Found, Scan, scan
 from lightmeter.library.sink import IndexSink, path_key
@@ -38,6 +40,7 @@ class Plan:
 
     fresh: files to read, new or changed or lacking features · unchanged: files that need nothing
     known_bad: failed before and unchanged since · gone: keys of paths below the folders that are no longer there
+    healed: paths with an error that are no longer there
     """
 
     scan: Scan
@@ -45,6 +48,7 @@ class Plan:
     unchanged: int
     known_bad: list[Found]
     gone: list[int]
+    healed: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +105,12 @@ class IndexOptions:
 def plan_index(folders: Sequence[Path], library: Library, stage: IndexStage, *, retry: bool = False) -> Plan:
     """Compare folders with a library, reading no file.  Cost: one stat a file, one pass over the library's paths."""
     listed = scan(folders, leave_out=library.folder)
-    known = {path.path: path for path in library.known_paths()}
+    kept = {path.path: path for path in library.known_paths()}
     bad = {} if retry else Ledger(library.connection, remember=False).failed(stage.fingerprint)
     complete = complete_paths(library.catalogue, stage.encoders, stage.words)
     fresh, known_bad, unchanged = [], [], 0
     for found in listed.found:
-        row = known.get(found.path)
+        row = kept.get(found.path)
         same = row is not None and (row.size_bytes, row.mtime_ns) == (found.size_bytes, found.stamp_ns)
         if row is not None and same and not row.removed and not row.missing and row.key in complete:
             unchanged += 1
@@ -114,13 +118,25 @@ def plan_index(folders: Sequence[Path], library: Library, stage: IndexStage, *, 
             known_bad.append(found)
         else:
             fresh.append(found)
-    return Plan(listed, fresh, unchanged, known_bad, _gone(folders, listed, known.values()))
+    gone, healed = _gone(folders, listed, kept.values()), _healed(folders, listed, library)
+    return Plan(listed, fresh, unchanged, known_bad, gone, healed)
 
 
-def _gone(folders: Sequence[Path], listed: Scan, known: Any) -> list[int]:
+def _gone(folders: Sequence[Path], listed: Scan, kept: Any) -> list[int]:
     here = {found.path for found in listed.found}
-    roots = tuple(os.path.join(os.path.abspath(folder), "") for folder in folders)  # noqa: PTH100, PTH118
-    return [row.key for row in known if row.path not in here and not row.missing and row.path.startswith(roots)]
+    roots = _roots(folders)
+    return [row.key for row in kept if row.path not in here and not row.missing and row.path.startswith(roots)]
+
+
+def _healed(folders: Sequence[Path], listed: Scan, library: Library) -> list[str]:
+    """What could not be used at the last look and is not there any more."""
+    here = {found.path for found in listed.found} | {found.path for found, _ in listed.refused}
+    roots = _roots(folders)
+    return [error.path for error in library.errors() if error.path not in here and error.path.startswith(roots)]
+
+
+def _roots(folders: Sequence[Path]) -> tuple[str, ...]:
+    return tuple(os.path.join(os.path.abspath(folder), "") for folder in folders)  # noqa: PTH100, PTH118
 
 
 def index(
@@ -138,11 +154,14 @@ def index(
     options = options or IndexOptions()
     encoders, words, stage = _parts(folder, options)
     with open_library(folder, create=True, write=True, wait_s=wait_s, waiting=waiting) as library:
-        plan = plan_index(folders, library, stage, retry=options.retry)
-        _prepare(library, plan, stage, encoders, words)
-        if options.retry:
-            Ledger(library.connection).forget([_key(found) for found in plan.fresh])
-        return _run(library, plan, stage, _sink(library, plan, stage, encoders, words), options, events)
+        try:
+            plan = plan_index(folders, library, stage, retry=options.retry)
+            _prepare(library, plan, stage, encoders, words)
+            if options.retry:
+                Ledger(library.connection).forget([_key(found) for found in plan.fresh])
+            return _run(library, plan, stage, _sink(library, plan, stage, encoders, words), options, events)
+        except sqlite3.DatabaseError as error:  # the ledger works on the library's connection and knows no library
+            raise known(folder, error) from error
 
 
 def dry_run(folders: Sequence[Path], folder: Path, options: IndexOptions) -> Plan:
@@ -153,7 +172,7 @@ def dry_run(folders: Sequence[Path], folder: Path, options: IndexOptions) -> Pla
             return plan_index(folders, library, stage, retry=options.retry)
     except LibraryNotFoundError:
         listed = scan(folders, leave_out=folder)
-        return Plan(listed, listed.found, 0, [], [])
+        return Plan(listed, listed.found, 0, [], [], [])
 
 
 def _parts(folder: Path, options: IndexOptions) -> tuple[list[Encoder], Any, IndexStage]:
@@ -171,6 +190,8 @@ def _prepare(library: Library, plan: Plan, stage: IndexStage, encoders: Sequence
         if words:
             library.series(words.spec, owner="path", dim=words.dim)
         library.mark_missing(plan.gone)
+        for path in plan.healed:
+            library.clear_errors(path)
         for found, error in plan.scan.refused:
             library.set_error(found.path, stage="scan", code=error.code, detail=error.detail)
 

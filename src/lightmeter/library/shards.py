@@ -28,6 +28,8 @@ from lightmeter.search.exact import Block
 MAGIC = b"LMSHARD1"
 ALIGN = 64
 MAX_HEADER_BYTES = 1 << 20
+_NOT_THE_FILE = (errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
+"""Errors that say nothing about a file's bytes: a shard must not be called damaged for want of descriptors."""
 _DTYPES = {"vectors": "<f4", "owners": "<i8", "times_s": "<f8"}
 
 
@@ -114,9 +116,9 @@ def open_shard(path: Path, *, digest: str | None = None) -> Block:
             if digest is not None and hashlib.sha256(head).hexdigest() != digest:
                 raise broken(path, "its header is not the one that was registered")
             return _map(path, file, size_bytes, header)
-    except FileNotFoundError:
-        raise
     except OSError as error:
+        if error.errno in _NOT_THE_FILE:
+            raise
         raise broken(path, error) from error
 
 

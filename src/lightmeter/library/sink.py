@@ -46,8 +46,16 @@ class IndexSink:
             written.append_to(self.library, spec, owner="path", dim=dim)
         for failure in failures:
             code = failure.reason.removeprefix("rejected:")
-            self.library.set_error(self.path_of(failure.key), stage=self.stage, code=code, detail=failure.detail)
+            self._refuse(failure, code)
         keep_twins(self.library, twins_of(results))
+
+    def _refuse(self, failure: Failure, code: str) -> None:
+        """Name what cannot be used; the content that stood there before is no longer there."""
+        path = self.path_of(failure.key)
+        self.library.set_error(path, stage=self.stage, code=code, detail=failure.detail)
+        before = self.library.known_path(path)
+        if before and path_key(path, before.size_bytes, before.mtime_ns) != failure.key:
+            self.library.mark_missing([before.key])
 
     def _keep(self, value: Mapping[str, Any], rows: _Rows, written: _Rows) -> None:
         notes = "; ".join(value["notes"])
