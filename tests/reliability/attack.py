@@ -291,7 +291,9 @@ def outcomes(folder: Path, root: Path) -> dict[str, str]:
 
 def keep_figures(name: str, **figures: Any) -> None:
     """Put the figures of one proof into docs/results/reliability.json, beside the others."""
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"schema": "lightmeter.reliability/1", "proofs": {}}
+    found = (
+        json.loads(RESULTS.read_text()) if RESULTS.exists() else {"schema": "lightmeter.reliability/1", "proofs": {}}
+    )
     found["proofs"][name] = {"date": datetime.date.today().isoformat(), "machine": _machine(), **figures}
     text = json.dumps(found, indent=2, sort_keys=True) + "\n"
     RESULTS.parent.mkdir(exist_ok=True)
@@ -301,6 +303,9 @@ def keep_figures(name: str, **figures: Any) -> None:
 def _machine() -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "system": platform.system(), "python": platform.python_version()}
-
-
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }

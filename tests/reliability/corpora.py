@@ -18,7 +18,19 @@ def pillow_images(folder: Path) -> int:
     """Pillow's test images, fuzz samples among them, from its source package. Returns how many files."""
     where = folder / "download"
     where.mkdir()
-    command = [sys.executable, "-m", "pip", "download", "--no-binary", ":all:", "--no-deps", PILLOW, "-d", str(where), "-q"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-binary",
+        ":all:",
+        "--no-deps",
+        PILLOW,
+        "-d",
+        str(where),
+        "-q",
+    ]
     _fetch(command, where)
     return _unpack(next(where.glob("*.tar.gz")), "Tests/images/", folder / "pillow")
 
@@ -45,7 +57,11 @@ def exiv2_data(folder: Path) -> int:
 def _source_lists(here: Path) -> Path:
     """The machine's own archives, asked for sources instead of binaries."""
     found = sorted(Path("/etc/apt/sources.list.d").glob("*.sources"))
-    old = [path for path in (Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*.list")) if path.exists()]
+    old = [
+        path
+        for path in (Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*.list"))
+        if path.exists()
+    ]
     if found:
         text = "\n\n".join(path.read_text().replace("Types: deb\n", "Types: deb-src\n") for path in found)
         place = here / "own.sources"

@@ -51,7 +51,9 @@ class IndexSiege:
 
     def start(self, *more: str):
         """A run of the besieged index."""
-        args = attack.index_args(self.folder, self.library, "--events", self.events, "--json", *more, workers=self.workers)
+        args = attack.index_args(
+            self.folder, self.library, "--events", self.events, "--json", *more, workers=self.workers
+        )
         return attack.start(*args)
 
     def kill_supervisor(self, draw: random.Random) -> None:
@@ -171,7 +173,9 @@ class GcSiege:
         with open_library(self.library) as library:
             assert library.counts().removed == 0
             assert library.catalogue.value("SELECT count(*) FROM dead") == 0
-            assert library.catalogue.value("SELECT sum(rows) FROM shards") == len(self.whole["items"]) - len(self.removed)
+            assert library.catalogue.value("SELECT sum(rows) FROM shards") == len(self.whole["items"]) - len(
+                self.removed
+            )
 
 
 class ExportSiege:

@@ -11,19 +11,38 @@ import attack
 import corpora
 import pytest
 
-CALL = re.compile(r'^\d+ +(?P<name>\w+)\((?P<args>.*)')
+CALL = re.compile(r"^\d+ +(?P<name>\w+)\((?P<args>.*)")
 NAMED = re.compile(r'"((?:[^"\\]|\\.)*)"')
-OWN_SIGNS = {"exception", "timeout", "memory", "signal", "exit"}  # of a worker that failed, not of a file that was refused
+OWN_SIGNS = {
+    "exception",
+    "timeout",
+    "memory",
+    "signal",
+    "exit",
+}  # of a worker that failed, not of a file that was refused
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
-@pytest.mark.parametrize(("name", "gather", "least"), [("pillow", corpora.pillow_images, 345), ("exiv2", corpora.exiv2_data, 100)])
+@pytest.mark.parametrize(
+    ("name", "gather", "least"), [("pillow", corpora.pillow_images, 345), ("exiv2", corpora.exiv2_data, 100)]
+)
 def test_corpus(tmp_path, name, gather, least):
     count = gather(tmp_path)
     assert count >= least
     folder, library, log = tmp_path / name, tmp_path / "library", tmp_path / "strace.log"
-    strace = ["strace", "-f", "-qq", "-s", "600", "--seccomp-bpf", "-e", "trace=network,open,openat,openat2,creat", "-o", str(log)]
+    strace = [
+        "strace",
+        "-f",
+        "-qq",
+        "-s",
+        "600",
+        "--seccomp-bpf",
+        "-e",
+        "trace=network,open,openat,openat2,creat",
+        "-o",
+        str(log),
+    ]
     events = tmp_path / "events"
     args = attack.index_args(folder, library, "--encoder", "log-mel", "--json", "--events", events)
     process = attack.start(*args, before=strace)

@@ -69,7 +69,9 @@ def test_second_run_reads_nothing_and_says_the_same(hostile_run):
     before = attack.contents(library, folder)
     again = attack.lightmeter(*attack.index_args(folder, library, "--json", *SOUND))
     assert (again.code, again.rows[0]["read"]) == (3, 0)
-    reasons = [{row["path"]: row["reason"] for row in each.rows[1:] if row["state"] == "failed"} for each in (ran, again)]
+    reasons = [
+        {row["path"]: row["reason"] for row in each.rows[1:] if row["state"] == "failed"} for each in (ran, again)
+    ]
     assert reasons[0] == reasons[1]
     assert attack.contents(library, folder) == before
     attack.assert_sound(library)

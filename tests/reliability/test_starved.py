@@ -93,7 +93,9 @@ def test_full_disk_at_fifty_offsets(small_disk, tmp_path):
         assert attack.contents(library, folder) == calm
         assert fsck(library).problems == ()
     assert counted["failed with a clear line"] >= 25
-    attack.keep_figures("full-disk", offsets=50, step_bytes=16384, library_intact=50, finished_after_freeing=50, **counted)
+    attack.keep_figures(
+        "full-disk", offsets=50, step_bytes=16384, library_intact=50, finished_after_freeing=50, **counted
+    )
 
 
 # -- open files, permissions ------------------------------------------------------------------------------------------
@@ -242,7 +244,11 @@ def test_memory_bombs(tmp_path):
     assert ran.code == 3
     assert watch.peak_bytes < 1 << 30
     assert all(ends[f"good/p{at:05d}.png"] == "ok" for at in range(60))
-    assert {ends[name] for name in ("huge.mp4", "huge.jpg", "huge.wav")} <= {"unknown-format", "too-large", "unreadable"}
+    assert {ends[name] for name in ("huge.mp4", "huge.jpg", "huge.wav")} <= {
+        "unknown-format",
+        "too-large",
+        "unreadable",
+    }
     assert len(ends) == 60 + 9 + 4
     attack.keep_figures(
         "memory-bombs", outcomes={name: end for name, end in sorted(ends.items()) if not name.startswith("good/")},

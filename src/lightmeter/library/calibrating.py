@@ -114,9 +114,7 @@ def _drawn(library: Library, series: Series, seed: int) -> Array:
         "WHERE NOT i.removed AND i.id {} ? ORDER BY i.id LIMIT ?"
     )
     after = library.catalogue.keys(sql.format(">="), (series.id, start, PAIRS))
-    return np.concatenate(
-        [after, library.catalogue.keys(sql.format("<"), (series.id, start, PAIRS - len(after)))]
-    )
+    return np.concatenate([after, library.catalogue.keys(sql.format("<"), (series.id, start, PAIRS - len(after)))])
 
 
 def _rows_of(features: Features, owners: Array) -> Array:

@@ -87,7 +87,7 @@ def connect_to_write(path: Path) -> tuple[sqlite3.Connection, str]:
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write; works in a folder that cannot be written either.
+    """A connection that cannot write; works in a folder that cannot be written either, or that has no room.
 
     Where the log of a killed writer stands in such a folder, catalogue and log are copied aside and read there.
     """
@@ -96,11 +96,18 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     try:
         return _opened(path, "mode=ro")
     except sqlite3.OperationalError as error:
-        if os.access(path.parent, os.W_OK) and "readonly" not in str(error) and "unable to open" not in str(error):
+        if os.access(path.parent, os.W_OK) and not _wants_to_write(error):
             raise damaged(path.parent, error) from error
     except sqlite3.DatabaseError as error:
         raise damaged(path.parent, error) from error
     return _read_without_log(path)
+
+
+def _wants_to_write(error: sqlite3.Error) -> bool:
+    """Whether reading failed because SQLite could not make the index of its log: no permission, or no room."""
+    causes = ("FULL", "IOERR_SHM", "IOERR_WRITE", "IOERR_TRUNCATE", "IOERR_LOCK")
+    told = "readonly" in str(error) or "unable to open" in str(error)
+    return told or getattr(error, "sqlite_errorname", "").startswith(tuple(f"SQLITE_{cause}" for cause in causes))
 
 
 def _read_without_log(path: Path) -> sqlite3.Connection:

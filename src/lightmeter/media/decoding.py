@@ -52,6 +52,7 @@ class Source:
     end_s: float = 0.0
     widest_s: float = 0.0  # between two packets of the video
     _last_s: float | None = None
+    _clocks: dict[int, tuple[float, int]] = field(default_factory=dict)  # stream → seconds a tick, first tick
 
     def __post_init__(self) -> None:
         import av.stream
@@ -97,9 +98,9 @@ class Source:
 
     def _note(self, packet: Any) -> None:
         stamp = packet.pts if packet.pts is not None else packet.dts
-        first = packet.stream.start_time or 0
-        if stamp is not None and packet.time_base is not None:
-            self.end_s = max(self.end_s, float((stamp - first + (packet.duration or 0)) * packet.time_base))
+        if stamp is not None:
+            tick_s, first = self._clock(packet)
+            self.end_s = max(self.end_s, (stamp - first + (packet.duration or 0)) * tick_s)
         self.corrupt += packet.is_corrupt
         if self.end_s > self.limits.duration_s or self.packets > self.limits.frames:
             raise RejectedFileError(
@@ -107,9 +108,17 @@ class Source:
                 f"longer than {self.limits.duration_s:.0f} s or {self.limits.frames} frames: that is the limit",
             )
 
+    def _clock(self, packet: Any) -> tuple[float, int]:
+        """Seconds a tick and the first tick of a packet's stream; asking the packet makes a Fraction each time."""
+        clock = self._clocks.get(packet.stream_index)
+        if clock is None:
+            clock = (float(packet.time_base or 0), packet.stream.start_time or 0)
+            self._clocks[packet.stream_index] = clock
+        return clock
+
     def _measure(self, packet: Any) -> None:
-        if packet.dts is not None and packet.time_base is not None:
-            at_s = float(packet.dts * packet.time_base)
+        if packet.dts is not None:
+            at_s = packet.dts * self._clock(packet)[0]
             if self._last_s is not None:
                 self.widest_s = max(self.widest_s, at_s - self._last_s)
             self._last_s = at_s

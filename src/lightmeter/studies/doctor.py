@@ -16,7 +16,7 @@ from lightmeter.encoders.cache import cache_folder
 from lightmeter.meter.machine import machine
 from lightmeter.meter.roofline import Roofline
 from lightmeter.meter.roofline import roofline as measure_roofline
-from lightmeter.report.text import bytes_text, table
+from lightmeter.report.text import bytes_text, clip_text, table
 
 EXTRAS: dict[str, tuple[str, str]] = {
     "torch": ("torch", "heads, generation, segmentation, condensation; the reference of the encoders"),
@@ -31,7 +31,7 @@ EXTRAS: dict[str, tuple[str, str]] = {
 """Optional distribution → the extra that brings it, and what it is for."""
 
 CORE = (
-    "numpy", "opencv-python-headless", "pillow", "av", "onnxruntime", "onnx", "tokenizers", "matplotlib",
+    "numpy", "pillow", "av", "onnxruntime", "onnx", "tokenizers", "matplotlib",
     "click",
 )  # fmt: skip
 CODECS = {
@@ -83,9 +83,11 @@ class Examination:
             f"assets in {asset_folder()}, caches in {cache_folder()}",
         ]
         if self.roofline is not None:
-            absent = [{"what": f"GEMM {name}", "unit": why} for name, why in self.roofline.absent.items()]
             lines += ["", "Roofline (measured now, other load on the machine included)"]
-            lines += [table([*self.roofline.rows(), *absent])]
+            lines += [table(self.roofline.rows())]
+            lines += [
+                clip_text(f"matrix product, {name}: absent, {why}", 110) for name, why in self.roofline.absent.items()
+            ]
         for title in ("Packages", "Decoders", "Assets", "Checkpoints"):
             lines += ["", title, table(getattr(self, title.lower()), width=70)]
         lines += ["", *([f"warning: {warning}" for warning in self.warnings] or ["nothing is wrong"])]
@@ -131,13 +133,11 @@ def _packages() -> tuple[list[dict[str, Any]], list[str]]:
 def _decoders() -> list[dict[str, Any]]:
     """Formats, and what reads them here."""
     import av
-    import cv2
     from PIL import features
 
     codecs = av.codecs_available
     rows = [
-        {"format": "JPEG", "reads": f"OpenCV {cv2.__version__}, Pillow", "state": "found"},
-        {"format": "PNG, GIF, TIFF, BMP", "reads": "Pillow", "state": "found"},
+        {"format": "JPEG, PNG, GIF, TIFF, BMP", "reads": f"Pillow {_version('pillow')}", "state": "found"},
     ]
     for name, feature in (("WebP", "webp"), ("AVIF", "avif"), ("ICC profiles", "littlecms2")):
         rows.append({"format": name, "reads": "Pillow", "state": "found" if features.check(feature) else "missing"})
