@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lightmeter.assets.finding import find
+from lightmeter.encoders.protocol import unit_rows
 from lightmeter.library.calibrating import ALPHA, FLOORS, words_alpha
 from lightmeter.library.twins import twin_of_image, twin_of_sound
 from lightmeter.library.unrelated import unrelated_queries
@@ -24,7 +25,7 @@ from lightmeter.meter.cost import measure
 from lightmeter.meter.record import Record, write_results
 from lightmeter.parts import build
 from lightmeter.report.text import table
-from lightmeter.search.exact import Block, scan, unit
+from lightmeter.search.exact import Block, scan
 from lightmeter.search.null import null_from_pairs, null_from_queries
 from lightmeter.studies.sources import package_folder
 from lightmeter.types import Words
@@ -63,7 +64,7 @@ def words_rows(stamps: Path) -> list[dict]:
 
 def member_rows(what: str, vectors: np.ndarray, twins: np.ndarray, sizes: list[int]) -> list[dict]:
     drawn = np.random.default_rng(SEED)
-    likeness = unit(vectors) @ unit(vectors).T
+    likeness = unit_rows(vectors) @ unit_rows(vectors).T
     rows = []
     for size in sizes:
         found = []
@@ -107,7 +108,7 @@ def main(out: Path) -> None:
     rows = [*words_rows(stamps), *pictures(stamps), *sounds(stamps)]
     print(table(rows, [name for name in dict.fromkeys(key for row in rows for key in row) if name != "cost"]))
     notes = {
-        "other_members_answered": "stamps of one kind (two birds) are related: this is no false-alarm rate, but bounds it",
+        "other_members_answered": "stamps of one kind (two birds) are related: this bounds the false alarms",
         "draws": DRAWS,
     }
     record = Record(

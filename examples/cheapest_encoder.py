@@ -9,19 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from lightmeter.encoders.protocol import ImageEncoder
+from lightmeter.encoders.protocol import ImageEncoder, unit_rows
 from lightmeter.media.images import read_image
 from lightmeter.media.sniff import is_media_name
 from lightmeter.meter.trials import choose, run_trials
 from lightmeter.parts import build
 from lightmeter.report.plots import frontier_png
-from lightmeter.search.exact import unit
 from lightmeter.types import Image
 
 
 def crops_found(encoder: ImageEncoder, pictures: list[Image], crops: list[Image]) -> float:
     """Share of crops whose nearest picture is their own."""
-    likeness = unit(encoder.encode(crops)) @ unit(encoder.encode(pictures)).T
+    likeness = unit_rows(encoder.encode(crops)) @ unit_rows(encoder.encode(pictures)).T
     return float(np.mean(likeness.argmax(axis=1) == np.arange(len(pictures))))
 
 

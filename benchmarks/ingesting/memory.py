@@ -47,7 +47,9 @@ def index(folder: Path, library: Path, *, workers: Sequence[str] = ()) -> dict[s
     """
     command = [LIGHTMETER, "index", str(folder), "--library", str(library), "--json", "--quiet", *workers]
     start_s = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=single_threaded(), text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=single_threaded(), text=True
+    )
     watch = _Watch(process.pid)
     watch.start()
     told, said = process.communicate()

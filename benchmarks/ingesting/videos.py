@@ -94,7 +94,9 @@ def right(truth: Frames, found: Frames) -> float:
     """Share of moments with the reference's frame: equal times, and nearer to it than to its neighbours in time."""
     if [round(t, 6) for t, _ in truth] != [round(t, 6) for t, _ in found]:
         return 0.0
-    small = [[cv2.resize(f, (64, 36), interpolation=cv2.INTER_AREA).astype(float) for _, f in fs] for fs in (truth, found)]
+    small = [
+        [cv2.resize(f, (64, 36), interpolation=cv2.INTER_AREA).astype(float) for _, f in fs] for fs in (truth, found)
+    ]
     hits = 0
     for at, frame in enumerate(small[1]):
         near = range(max(0, at - 1), min(len(truth), at + 2))

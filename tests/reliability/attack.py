@@ -203,7 +203,7 @@ def few_files(count: int) -> Iterator[None]:
 def contents(folder: Path, root: Path) -> dict[str, Any]:
     """All that a user can see of a library, without what differs from run to run (keys, dates, order)."""
     with open_library(folder) as library:
-        items = {key: item for key, item in zip(library.items().keys.tolist(), library.items(), strict=True)}
+        items = dict(zip(library.items().keys.tolist(), library.items(), strict=True))
         paths = {}
         for known in library.known_paths():
             name = os.path.relpath(known.path, root)

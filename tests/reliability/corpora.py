@@ -1,4 +1,4 @@
-"""Public corpora of broken media, fetched from the registries that this machine is set up for, never kept in the project."""
+"""Public corpora of broken media, fetched from where this machine gets its packages, never kept in the project."""
 
 from __future__ import annotations
 

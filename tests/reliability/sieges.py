@@ -1,4 +1,4 @@
-"""Kill -9 at random moments of index, gc and export, each round checked; the proofs in check and the slow ones share these."""
+"""Kill -9 at random moments of index, gc and export, every round checked: for the short proofs and the long ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from lightmeter.library.fsck import fsck
 from lightmeter.library.store import open_library
 
 BAD = ("empty.jpg", "text.jpg", "only-magic.jpg", "cut-75.jpg")
-SPARE = ("link-out.jpg", "link-loop.jpg", "fifo.mp4", "folder.jpg")
 
 
 def media(folder: Path, count: int) -> Path:
@@ -186,7 +185,9 @@ class ExportSiege:
         attack.pictures(place / "media", count)
         assert attack.lightmeter(*attack.index_args(place / "media", self.library)).code == 0
         (place / "out").mkdir()
+        before_s = time.monotonic()
         self.calm = tree(self._export(place / "calm"))
+        self.takes_s = time.monotonic() - before_s
         self.kills = self.whole = 0
 
     def _export(self, out: Path) -> Path:
@@ -199,7 +200,7 @@ class ExportSiege:
         out = self.place / "out" / "export"
         process = attack.start("export", out, "--format", self.form, "--library", self.library)
         attack.wait_until(lambda: any(out.parent.iterdir()), process)
-        time.sleep(draw.choice([draw.uniform(0, 0.02), draw.uniform(0, 0.2)]))
+        time.sleep(draw.uniform(0, draw.choice([0.02, 0.6 * self.takes_s])))
         self.kills += attack.kill_supervisor(process)
         if out.exists():
             self.whole += 1

@@ -15,7 +15,7 @@ from lightmeter.library.store import open_library
 def busy(tmp_path):
     """An index run that has told of its first batch: (process, folder, library, events)."""
     folder, library, events = tmp_path / "media", tmp_path / "library", tmp_path / "events"
-    attack.pictures(folder, 400)
+    attack.pictures(folder, 240)
     process = attack.start(*attack.index_args(folder, library, "--json", "--events", events))
     attack.wait_until(lambda: attack.acknowledged(events) > 0, process)
     yield process, folder, library, events
@@ -38,8 +38,8 @@ def test_second_writer_waits_and_readers_see_what_is_whole(busy):
         time.sleep(0.02)
     first, then = attack.finish(process), attack.finish(second)
     assert looks > 1
-    assert (first.code, first.rows[0]["read"]) == (0, 400)
-    assert (then.code, then.rows[0]["read"], then.rows[0]["unchanged"]) == (0, 0, 400)
+    assert (first.code, first.rows[0]["read"]) == (0, 240)
+    assert (then.code, then.rows[0]["read"], then.rows[0]["unchanged"]) == (0, 0, 240)
     assert f"waiting for another process (number {process.pid})" in then.err
 
 
@@ -55,7 +55,7 @@ def test_reader_asks_during_an_index(busy):
     process, folder, library, _ = busy
     ran = attack.lightmeter("status", "--library", library, "--json")
     assert ran.code == 0
-    assert 0 < ran.rows[0]["items"] <= 400
+    assert 0 < ran.rows[0]["items"] <= 240
     process.send_signal(signal.SIGINT)
     attack.finish(process)
 
@@ -70,7 +70,7 @@ def test_ctrl_c_once_keeps_what_is_in_flight(busy):
     assert ran.rows[0]["read"] == attack.acknowledged(events) == kept
     assert attack.in_flight(library) == []
     then = attack.lightmeter(*attack.index_args(folder, library, "--json"))
-    assert (then.code, then.rows[0]["read"]) == (0, 400 - kept)
+    assert (then.code, then.rows[0]["read"]) == (0, 240 - kept)
     attack.assert_sound(library)
 
 
@@ -85,7 +85,7 @@ def test_ctrl_c_twice_stops_now(busy):
     assert not [pid for pid in workers if attack.is_alive(pid)]
     kept = attack.count_paths(library)
     then = attack.lightmeter(*attack.index_args(folder, library, "--json"))
-    assert (then.code, then.rows[0]["read"]) == (0, 400 - kept)
+    assert (then.code, then.rows[0]["read"]) == (0, 240 - kept)
 
 
 def test_ctrl_c_before_the_work_begins(tmp_path):

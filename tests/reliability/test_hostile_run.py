@@ -1,4 +1,4 @@
-"""The files made by hand, all at once, through the command line: every one ends with a reason, its neighbours are indexed."""
+"""The files made by hand, through the command line: each ends with a reason, its neighbours are indexed."""
 
 import json
 import os

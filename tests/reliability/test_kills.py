@@ -40,7 +40,7 @@ def test_two_hundred_kills(tmp_path, seed):
     while gc.kills < 40:
         gc.kill(draw)
     gc.relieve()
-    exports = {form: ExportSiege(tmp_path / form, 200, form) for form in ("imagefolder", "webdataset")}
+    exports = {form: ExportSiege(tmp_path / form, 200, form) for form in ("imagefolder", "webdataset", "parquet")}
     while sum(each.kills for each in exports.values()) < 30:
         exports[draw.choice(sorted(exports))].kill(draw)
     for each in exports.values():

@@ -1,4 +1,4 @@
-"""Seeded mutants of good files through the command line: each ends as ok, damaged or rejected, and no worker dies of one."""
+"""Seeded mutants of good files through the command line: each ends with a state, and no worker dies of one."""
 
 from collections import Counter
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightmeter.encoders.protocol import unit_rows
 from lightmeter.errors import InvalidValueError
-from lightmeter.search.exact import Block, cosine, scan, top, unit
+from lightmeter.search.exact import Block, cosine, scan, top
 
 
 def obvious(vectors, owners, times_s, queries):
@@ -59,8 +60,8 @@ def test_nothing_to_look_at_gives_no_owner():
 
 
 def test_zero_rows_score_zero():
-    assert cosine(np.zeros((2, 3), np.float32), unit(np.ones((1, 3)))).tolist() == [[0.0], [0.0]]
-    assert unit(np.zeros((1, 3))).tolist() == [[0, 0, 0]]
+    assert cosine(np.zeros((2, 3), np.float32), unit_rows(np.ones((1, 3)))).tolist() == [[0.0], [0.0]]
+    assert unit_rows(np.zeros((1, 3))).tolist() == [[0, 0, 0]]
 
 
 def test_bad_queries_are_refused():

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from lightmeter.encoders.protocol import unit_rows
 from lightmeter.library.features import Features, Series
 from lightmeter.library.store import Library
 from lightmeter.library.unrelated import unrelated_queries
 from lightmeter.parts import build
-from lightmeter.search.exact import scan, unit
+from lightmeter.search.exact import scan
 from lightmeter.search.null import Null, null_from_pairs, null_from_queries
 from lightmeter.types import Array, Words
 
@@ -101,8 +102,8 @@ def _related_words(library: Library, encoder: Any, seed: int) -> Array:
         return np.empty(0)
     names, which = np.unique(best[members], return_inverse=True)
     labels = image.labels()
-    queries = unit(encoder.encode_words([labels[name] for name in names]))
-    scores: Array = np.einsum("nd,nd->n", unit(encoder.derive(features[members])), queries[which])
+    queries = unit_rows(encoder.encode_words([labels[name] for name in names]))
+    scores: Array = np.einsum("nd,nd->n", unit_rows(encoder.derive(features[members])), queries[which])
     return scores
 
 
@@ -131,7 +132,7 @@ def _calibrate_members(library: Library, series: Series, encoder: Any, seed: int
     if not len(features):
         return
     owners, first = np.unique(features.owners, return_index=True)
-    rows = unit(features.take(first[np.searchsorted(owners, _drawn(library, series, seed))]))
+    rows = unit_rows(features.take(first[np.searchsorted(owners, _drawn(library, series, seed))]))
     likeness = (rows @ rows.T)[np.triu_indices(len(rows), 1)]
     related = np.asarray(_twins(library, series), np.float64)
     null = null_from_pairs(likeness, related, owners=len(owners), alpha=ALPHA, floor=FLOORS[encoder.takes])

@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 
+from lightmeter.encoders.protocol import unit_rows
 from lightmeter.errors import InvalidValueError
 from lightmeter.library.store import Library
 from lightmeter.parts import build
-from lightmeter.search.exact import unit
 from lightmeter.types import Array
 
 ROWS_AT_ONCE = 1024
@@ -54,8 +54,8 @@ def _mean_rows(owners: Array, vectors: Array) -> tuple[Array, Array]:
         return owners, np.empty((0, vectors.shape[1]), np.float32)
     order = np.argsort(owners, kind="stable")
     unique, starts = np.unique(owners[order], return_index=True)
-    sums = unit(vectors) if len(unique) == len(owners) else np.add.reduceat(unit(vectors)[order], starts, axis=0)
-    return unique, (sums[order] if len(unique) == len(owners) else unit(sums))
+    rows = unit_rows(vectors)[order]
+    return unique, rows if len(unique) == len(owners) else unit_rows(np.add.reduceat(rows, starts, axis=0))
 
 
 def _linked(library: Library, owners: Array, rows: Array, at_least: float) -> list[Group]:

@@ -159,7 +159,11 @@ def index(
             _prepare(library, plan, stage, encoders, words)
             if options.retry:
                 Ledger(library.connection).forget([_key(found) for found in plan.fresh])
-            return _run(library, plan, stage, _sink(library, plan, stage, encoders, words), options, events)
+            number = library.begin_run("index", {"folders": list(map(str, folders)), "stage": stage.fingerprint})
+            done = _run(library, plan, stage, _sink(library, plan, stage, encoders, words), options, events)
+            if not done.stopped:
+                library.end_run(number, {"items": done.items, "read": done.done, "failed": len(done.failed)})
+            return done
         except sqlite3.DatabaseError as error:  # the ledger works on the library's connection and knows no library
             raise known(folder, error) from error
 

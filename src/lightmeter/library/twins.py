@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lightmeter.encoders.protocol import Encoder
+from lightmeter.encoders.protocol import Encoder, unit_rows
 from lightmeter.media.limits import MediaLimits
-from lightmeter.search.exact import unit
 from lightmeter.types import Array, Image, Sound
 
 CROP = 0.7
@@ -35,5 +34,5 @@ def twin_of_sound(encoder: Encoder, path: Path, *, window_s: float, limits: Medi
 
 
 def _cosine(rows: Array) -> float:
-    both = unit(rows)
+    both = unit_rows(rows)
     return float(both[0] @ both[1])

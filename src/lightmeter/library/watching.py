@@ -31,5 +31,5 @@ def watch(
         time.sleep(every_s)
         seen += 1
         plan = dry_run(folders, folder, options)
-        if plan.fresh or plan.gone:
+        if plan.fresh or plan.gone or plan.healed:
             run()

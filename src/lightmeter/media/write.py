@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from lightmeter.errors import InvalidValueError
+from lightmeter.meter.files import whole_file
 from lightmeter.types import Clip, Image
 
 
@@ -29,7 +28,7 @@ def write_video(
     if not len(clip.frames) or not height or not width:
         raise InvalidValueError(f"a video needs a frame of at least 2 x 2 pixels, got {list(clip.frames.shape)}")
     with (
-        _whole(Path(path)) as unfinished,
+        whole_file(path) as unfinished,
         av.open(str(unfinished), "w", format="mp4", options={"movflags": "faststart+use_metadata_tags"}) as container,
     ):
         container.metadata.update(metadata or {})
@@ -53,7 +52,7 @@ def write_image(image: Image, path: Path | str, *, quality: int = 92) -> None:
     form = forms.get(Path(path).suffix.lower())
     if form is None:
         raise InvalidValueError(f"a picture's name must end in {', '.join(forms)}, got {Path(path).name!r}: rename it")
-    with _whole(Path(path)) as unfinished:
+    with whole_file(path) as unfinished:
         options = {"quality": quality} if form == "JPEG" else {}
         pillow.fromarray(image.pixels).save(unfinished, format=form, **options)
 
@@ -70,14 +69,3 @@ def exact_rate(fps: float) -> Fraction:
     if nearest and abs(float(nearest) - fps) < 0.004 and abs(fps - round(fps)) > 0.004:
         return nearest
     return Fraction(fps).limit_denominator(1000)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside the path, renamed to it when all went well, removed when not."""
-    unfinished = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

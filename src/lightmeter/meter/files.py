@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import threading
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_whole(path: Path | str, data: bytes | str) -> Path:
-    """Write a file so that readers see the old one or the new one, never half of it. Parent folders are made."""
+@contextmanager
+def whole_file(path: Path | str) -> Iterator[Path]:
+    """A temporary name beside a path, moved onto it when the block ends well, removed when not. Parents are made."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".lightmeter-{os.getpid()}-{threading.get_ident()}.tmp")
+    unfinished = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
     try:
-        temporary.write_bytes(data.encode("utf-8", "replace") if isinstance(data, str) else data)
-        temporary.replace(path)
+        yield unfinished
+        unfinished.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
-    return path
+        unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: Path | str, data: bytes | str) -> Path:
+    """Write a file so that readers see the old one or the new one, never half of it."""
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(data.encode("utf-8", "replace") if isinstance(data, str) else data)
+    return Path(path)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lightmeter.encoders.protocol import unit_rows
 from lightmeter.errors import InvalidValueError
 from lightmeter.types import Array, check_axes
 
@@ -35,14 +36,6 @@ class Scores:
     times_s: Array
 
 
-def unit(rows: Array) -> Array:
-    """Rows scaled to length 1; zero rows stay zero.  float [N, D] → float32 [N, D]."""
-    check_axes("rows", rows, "N D")
-    rows = np.asarray(rows, np.float32)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms == 0, 1, norms)
-
-
 def cosine(vectors: Array, queries: Array) -> Array:
     """Cosine of every row with every unit query, without copying the rows.
 
@@ -64,7 +57,7 @@ def scan(blocks: Iterable[Block], queries: Array, *, rows_at_once: int = 16_384)
     check_axes("queries", queries, "Q D")
     if not np.isfinite(queries).all():
         raise InvalidValueError("queries must be finite, got NaN or infinity: check what was encoded")
-    queries = unit(queries)
+    queries = unit_rows(np.asarray(queries, np.float32))
     parts = [
         _best_rows(block, queries, slice(at, at + rows_at_once))
         for block in blocks
