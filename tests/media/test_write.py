@@ -53,7 +53,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(InvalidValueError, match="must end in"):
         write_image(Image(numbered_frame(1)), tmp_path / "x.xyz")
     with pytest.raises(OSError):
-        write_image(Image(numbered_frame(1)), tmp_path / "no" / "x.png")
+        write_image(Image(numbered_frame(1)), tmp_path / "x.mp4" / "x.png")
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("x.mp4", b"old")]
 
 

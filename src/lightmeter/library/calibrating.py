@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from lightmeter.encoders.cache import kept
 from lightmeter.encoders.protocol import unit_rows
 from lightmeter.library.features import Features, Series
 from lightmeter.library.store import Library
@@ -24,7 +26,7 @@ PAIRS = 400
 SURE = 0.5
 """Probability from which a built-in label counts as being in a picture, when misses are counted."""
 FLOORS = {"image": 0.45, "sound": 0.9}
-"""Lowest cosine that counts as near between pictures and between sounds: see docs/results/search-floors.json."""
+"""Lowest cosine that counts as near between pictures and between sounds: see docs/results/nulls.json."""
 KEPT_TWINS = 64
 
 
@@ -41,17 +43,23 @@ def _twins(library: Library, series: Series) -> list[float]:
 
 
 def calibrate(library: Library, *, seed: int = 0) -> None:
-    """Measure the null of every series; the same contents give the same nulls, in whatever order they came in.
+    """Measure the null of every series that has moved on since the last time.
 
-    Cost: 150 short texts and one scan of the series that answer words; 400 rows of the others.
+    The same contents give the same nulls, in whatever order they came in.
+    Cost: one scan of the series that answer words; 400 rows of the others; the first time, 150 short texts.
     """
-    texts: dict[str, Array] = {}
     for series in library.all_series():
+        found = library.calibration(series, "null")
+        if found and found[1] and found[0]["seed"] == seed:
+            continue
         encoder = build(series.spec, "encoder")
         if encoder.takes == "words" or hasattr(encoder, "encode_words"):
-            _calibrate_words(library, series, encoder, texts, seed)
+            null = _null_of_words(library, series, encoder, seed)
         else:
-            _calibrate_members(library, series, encoder, seed)
+            null = _null_of_members(library, series, encoder, seed)
+        if null is not None:
+            with library.transaction():
+                library.set_calibration(series, "null", {"null": null.as_json(), "seed": seed})
 
 
 def words_alpha() -> float:
@@ -74,17 +82,27 @@ def query_rows(encoder: Any, texts: Sequence[str]) -> Array:
     return rows
 
 
-def _calibrate_words(library: Library, series: Series, encoder: Any, texts: dict[str, Array], seed: int) -> None:
+def _null_of_words(library: Library, series: Series, encoder: Any, seed: int) -> Null | None:
     features = library.features(series)
     if not len(features):
-        return
-    if series.spec not in texts:
-        texts[series.spec] = query_rows(encoder, unrelated_queries(seed))
-    scores = scan(features.blocks(), texts[series.spec])
-    related = _related_words(library, encoder, seed) if hasattr(encoder, "derive") else np.empty(0)
-    null = null_from_queries(scores.best.max(axis=1), related, alpha=words_alpha())
-    with library.transaction():
-        library.set_calibration(series, "null", {"null": null.as_json()})
+        return None
+    scores = scan(features.blocks(), _unrelated_rows(encoder, seed))
+    related = _related_words(library, encoder, seed) if getattr(encoder, "base", None) else np.empty(0)
+    return null_from_queries(scores.best.max(axis=1), related, alpha=words_alpha())
+
+
+def _unrelated_rows(encoder: Any, seed: int) -> Array:
+    """Query vectors of the unrelated queries, float32 [Q, D]: the same for every library, so they are kept."""
+    queries = unrelated_queries(seed)
+
+    def make() -> bytes:
+        file = io.BytesIO()
+        np.save(file, query_rows(encoder, queries))
+        return file.getvalue()
+
+    body = kept("unrelated.npy", f"{encoder.spec} {queries!r}", make)
+    rows: Array = np.load(io.BytesIO(body), allow_pickle=False)
+    return rows
 
 
 def _related_words(library: Library, encoder: Any, seed: int) -> Array:
@@ -127,14 +145,12 @@ def _rows_of(features: Features, owners: Array) -> Array:
     return features.take(rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), PAIRS)).astype(int))])
 
 
-def _calibrate_members(library: Library, series: Series, encoder: Any, seed: int) -> None:
+def _null_of_members(library: Library, series: Series, encoder: Any, seed: int) -> Null | None:
     features = library.features(series)
     if not len(features):
-        return
+        return None
     owners, first = np.unique(features.owners, return_index=True)
     rows = unit_rows(features.take(first[np.searchsorted(owners, _drawn(library, series, seed))]))
     likeness = (rows @ rows.T)[np.triu_indices(len(rows), 1)]
     related = np.asarray(_twins(library, series), np.float64)
-    null = null_from_pairs(likeness, related, owners=len(owners), alpha=ALPHA, floor=FLOORS[encoder.takes])
-    with library.transaction():
-        library.set_calibration(series, "null", {"null": null.as_json()})
+    return null_from_pairs(likeness, related, owners=len(owners), alpha=ALPHA, floor=FLOORS[encoder.takes])
