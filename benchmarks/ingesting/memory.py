@@ -13,7 +13,6 @@ from typing import Any
 
 from ingesting.material import jpegs, lengthened
 from ingesting.start import single_threaded
-
 from lightmeter.meter.processes import Proc
 
 PICTURES, HOURS = 10_000, 2.0
@@ -58,7 +57,8 @@ def index(folder: Path, library: Path, *, workers: Sequence[str] = ()) -> dict[s
         raise RuntimeError(f"{command} ended with {process.returncode}: {said[-500:]}")
     summary = json.loads(told.splitlines()[0])
     return {
-        "read": summary["read"], "failed": summary["failed"], "cpu_s": summary["cost"]["cpu_s"], "wall_s": round(time.perf_counter() - start_s, 1),
+        "read": summary["read"], "failed": summary["failed"], "cpu_s": summary["cost"]["cpu_s"],
+        "wall_s": round(time.perf_counter() - start_s, 1),
         "peak_bytes": watch.peak_bytes, "peak_rss_bytes": watch.peak_rss_bytes, "processes": watch.most,
         "samples": watch.samples,
     }  # fmt: skip

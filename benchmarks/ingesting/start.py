@@ -1,4 +1,4 @@
-"""How long until the first answer: `lightmeter --help`, and `lightmeter search` over 100,000 items, from a cold start."""
+"""How long until the first answer: `lightmeter --help`, and a search of 100,000 items, from a cold start."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ingesting.pool import spread
 
+from ingesting.pool import spread
 from lightmeter.library.calibrating import calibrate
 from lightmeter.library.indexing import DEFAULT_ENCODERS, DEFAULT_WORDS
 from lightmeter.library.store import open_library
@@ -87,7 +87,7 @@ def compare(folder: Path, repeats: int) -> list[dict[str, Any]]:
 
 
 def spent(command: Sequence[str], compiled: Path) -> tuple[float, float]:
-    """CPU and wall seconds of one process, which must not fail. compiled: where byte code is kept, as after installation."""
+    """CPU and wall seconds of one process, which must not fail. compiled: where byte code is kept."""
     told = {name: value for name, value in single_threaded().items() if name != "PYTHONDONTWRITEBYTECODE"}
     told["PYTHONPYCACHEPREFIX"] = str(compiled)
     before, start_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()

@@ -1,4 +1,4 @@
-"""Files that change, break, heal or vanish between and during runs; and calibrations that do not depend on the order."""
+"""Files that change, break, heal or vanish between and during runs; calibrations blind to the order of files."""
 
 import dataclasses
 import os

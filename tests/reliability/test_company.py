@@ -16,7 +16,7 @@ def busy(tmp_path):
     """An index run that has told of its first batch: (process, folder, library, events)."""
     folder, library, events = tmp_path / "media", tmp_path / "library", tmp_path / "events"
     attack.pictures(folder, 240)
-    process = attack.start(*attack.index_args(folder, library, "--json", "--events", events))
+    process = attack.start(*attack.index_args(folder, library, "--json", "--events", events, workers=1))
     attack.wait_until(lambda: attack.acknowledged(events) > 0, process)
     yield process, folder, library, events
     process.kill()
@@ -25,7 +25,7 @@ def busy(tmp_path):
 
 def test_second_writer_waits_and_readers_see_what_is_whole(busy):
     process, folder, library, _ = busy
-    second = attack.start("index", folder, "--library", library, *attack.TOY, "--json")
+    second = attack.start("index", folder, "--library", library, *attack.TOY, "--engine", "local/workers=1", "--json")
     looks = 0
     while process.poll() is None:
         with open_library(library) as opened:
@@ -69,7 +69,7 @@ def test_ctrl_c_once_keeps_what_is_in_flight(busy):
     assert ran.rows[0]["stopped"]
     assert ran.rows[0]["read"] == attack.acknowledged(events) == kept
     assert attack.in_flight(library) == []
-    then = attack.lightmeter(*attack.index_args(folder, library, "--json"))
+    then = attack.lightmeter(*attack.index_args(folder, library, "--json", workers=1))
     assert (then.code, then.rows[0]["read"]) == (0, 240 - kept)
     attack.assert_sound(library)
 
@@ -84,16 +84,16 @@ def test_ctrl_c_twice_stops_now(busy):
     assert ran.code == 130
     assert not [pid for pid in workers if attack.is_alive(pid)]
     kept = attack.count_paths(library)
-    then = attack.lightmeter(*attack.index_args(folder, library, "--json"))
+    then = attack.lightmeter(*attack.index_args(folder, library, "--json", workers=1))
     assert (then.code, then.rows[0]["read"]) == (0, 240 - kept)
 
 
 def test_ctrl_c_before_the_work_begins(tmp_path):
     """While it starts there is nothing to finish; it says that it stopped, without a traceback."""
     attack.pictures(tmp_path / "media", 3)
-    process = attack.start(*attack.index_args(tmp_path / "media", tmp_path / "library"))
+    process = attack.start(*attack.index_args(tmp_path / "media", tmp_path / "library", workers=1))
     attack.wait_until(lambda: (tmp_path / "library" / "library.lock").exists(), process)
     process.send_signal(signal.SIGINT)
     ran = attack.finish(process)
     assert ran.code == 130
-    assert attack.lightmeter(*attack.index_args(tmp_path / "media", tmp_path / "library")).code == 0
+    assert attack.lightmeter(*attack.index_args(tmp_path / "media", tmp_path / "library", workers=1)).code == 0

@@ -88,7 +88,7 @@ SYSTEM = (
 
 
 def is_ours(name: str, own: tuple[Path, ...]) -> bool:
-    """Whether the program may open this: its folder and library, Python and its packages, what the system offers all."""
+    """Whether the program may open this: its folder and library, Python and packages, what the system offers all."""
     if not name.startswith("/") or name.startswith(SYSTEM):
         return True  # relative to a folder that was opened, and so judged, before
     source = Path(attack.__file__).parents[2] / "src"

@@ -92,8 +92,13 @@ def _null_of_words(library: Library, series: Series, encoder: Any, seed: int) ->
 
 
 def _unrelated_rows(encoder: Any, seed: int) -> Array:
-    """Query vectors of the unrelated queries, float32 [Q, D]: the same for every library, so they are kept."""
+    """Query vectors of the unrelated queries, float32 [Q, D]: the same for every library, so they are kept.
+
+    Not those of an encoder from a folder: its spec does not say whether the weights in it are still the same.
+    """
     queries = unrelated_queries(seed)
+    if hasattr(encoder, "folder"):
+        return query_rows(encoder, queries)
 
     def make() -> bytes:
         file = io.BytesIO()
