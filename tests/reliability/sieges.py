@@ -133,7 +133,7 @@ class GcSiege:
     def __init__(self, place: Path, count: int) -> None:
         self.folder, self.library = place / "media", place / "library"
         attack.pictures(self.folder, count)
-        assert attack.lightmeter(*attack.index_args(self.folder, self.library)).code == 0
+        attack.index_here(self.folder, self.library)
         self.whole = attack.contents(self.library, self.folder)
         self.removed: set[str] = set()
         self.kills = 0
@@ -183,7 +183,7 @@ class ExportSiege:
     def __init__(self, place: Path, count: int, form: str) -> None:
         self.place, self.form, self.library = place, form, place / "library"
         attack.pictures(place / "media", count)
-        assert attack.lightmeter(*attack.index_args(place / "media", self.library)).code == 0
+        attack.index_here(place / "media", self.library)
         (place / "out").mkdir()
         before_s = time.monotonic()
         self.calm = tree(self._export(place / "calm"))

@@ -1,5 +1,6 @@
 """Others at work on the same library: a second writer, a reader, and a person at the keyboard."""
 
+import json
 import os
 import signal
 import time
@@ -13,34 +14,46 @@ from lightmeter.library.store import open_library
 
 @pytest.fixture
 def busy(tmp_path):
-    """An index run that has told of its first batch: (process, folder, library, events)."""
+    """An index run that has told of its first batch and is held there: (process, folder, library, events)."""
     folder, library, events = tmp_path / "media", tmp_path / "library", tmp_path / "events"
-    attack.pictures(folder, 240)
+    attack.pictures(folder, 320)
     process = attack.start(*attack.index_args(folder, library, "--json", "--events", events, workers=1))
     attack.wait_until(lambda: attack.acknowledged(events) > 0, process)
+    process.send_signal(signal.SIGSTOP)
     yield process, folder, library, events
     process.kill()
     process.communicate()
 
 
-def test_second_writer_waits_and_readers_see_what_is_whole(busy):
+def look(library):
+    """Read what is there; whatever is seen is whole. Returns how many items."""
+    with open_library(library) as opened:
+        found = opened.features(opened.all_series()[0])
+        owners = found.owners.tolist()
+        assert len(owners) == len(set(owners))
+        assert set(owners) <= set(opened.items().keys.tolist())
+        np.testing.assert_allclose(found.vectors.sum(axis=1), 1, rtol=1e-5)  # of a histogram: rows are whole
+        return len(owners)
+
+
+def test_second_writer_waits_and_readers_see_what_is_whole(busy, tmp_path):
     process, folder, library, _ = busy
-    second = attack.start("index", folder, "--library", library, *attack.TOY, "--engine", "local/workers=1", "--json")
-    looks = 0
+    with (tmp_path / "talk").open("w") as talk:
+        second = attack.start(
+            "index", folder, "--library", library, *attack.TOY, "--engine", "local/workers=1", "--json", stderr=talk
+        )
+        told = f"waiting for another process (number {process.pid})"
+        attack.wait_until(lambda: told in (tmp_path / "talk").read_text(), second)
+    assert look(library) == attack.BATCH
+    process.send_signal(signal.SIGCONT)
     while process.poll() is None:
-        with open_library(library) as opened:
-            found = opened.features(opened.all_series()[0])
-            owners = found.owners.tolist()
-            assert len(owners) == len(set(owners)) >= attack.BATCH
-            assert set(owners) <= set(opened.items().keys.tolist())
-            np.testing.assert_allclose(found.vectors.sum(axis=1), 1, rtol=1e-5)  # of a histogram: rows are whole
-            looks += 1
-        time.sleep(0.02)
-    first, then = attack.finish(process), attack.finish(second)
-    assert looks > 1
-    assert (first.code, first.rows[0]["read"]) == (0, 240)
-    assert (then.code, then.rows[0]["read"], then.rows[0]["unchanged"]) == (0, 0, 240)
-    assert f"waiting for another process (number {process.pid})" in then.err
+        assert look(library) >= attack.BATCH
+        time.sleep(0.05)
+    first, then = attack.finish(process), second.communicate(timeout=60)[0]
+    assert told in (tmp_path / "talk").read_text()
+    assert (first.code, first.rows[0]["read"]) == (0, 320)
+    assert second.returncode == 0
+    assert (json.loads(then)["read"], json.loads(then)["unchanged"]) == (0, 320)
 
 
 def test_writer_that_waits_in_vain_is_told_who_writes(tmp_path):
@@ -55,14 +68,14 @@ def test_reader_asks_during_an_index(busy):
     process, folder, library, _ = busy
     ran = attack.lightmeter("status", "--library", library, "--json")
     assert ran.code == 0
-    assert 0 < ran.rows[0]["items"] <= 240
-    process.send_signal(signal.SIGINT)
-    attack.finish(process)
+    assert ran.rows[0]["items"] == attack.BATCH
+    assert ran.rows[0]["unfinished_runs"] == 1
 
 
 def test_ctrl_c_once_keeps_what_is_in_flight(busy):
     process, folder, library, events = busy
     process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     ran = attack.finish(process)
     assert ran.code == 130
     kept = attack.count_paths(library)
@@ -70,7 +83,7 @@ def test_ctrl_c_once_keeps_what_is_in_flight(busy):
     assert ran.rows[0]["read"] == attack.acknowledged(events) == kept
     assert attack.in_flight(library) == []
     then = attack.lightmeter(*attack.index_args(folder, library, "--json", workers=1))
-    assert (then.code, then.rows[0]["read"]) == (0, 240 - kept)
+    assert (then.code, then.rows[0]["read"]) == (0, 320 - kept)
     attack.assert_sound(library)
 
 
@@ -78,14 +91,15 @@ def test_ctrl_c_twice_stops_now(busy):
     process, folder, library, _ = busy
     workers = attack.workers_of(process.pid)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.01)
+    process.send_signal(signal.SIGCONT)
+    time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     ran = attack.finish(process, timeout_s=20)
     assert ran.code == 130
     assert not [pid for pid in workers if attack.is_alive(pid)]
     kept = attack.count_paths(library)
     then = attack.lightmeter(*attack.index_args(folder, library, "--json", workers=1))
-    assert (then.code, then.rows[0]["read"]) == (0, 240 - kept)
+    assert (then.code, then.rows[0]["read"]) == (0, 320 - kept)
 
 
 def test_ctrl_c_before_the_work_begins(tmp_path):

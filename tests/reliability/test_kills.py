@@ -47,7 +47,8 @@ def test_two_hundred_kills(tmp_path, seed):
         each.relieve()
     attack.keep_figures(
         "kills", seed=seed, violations=0, index_supervisor=index.tally["supervisor"],
-        index_worker=index.tally["worker"], index_runs_finished_and_equal=index.tally["finished"], items_redone=index.tally["lost"],
+        index_worker=index.tally["worker"], index_runs_finished_and_equal=index.tally["finished"],
+        items_redone=index.tally["lost"],
         items_redone_a_kill=round(index.tally["lost"] / index.tally["supervisor"], 1), gc=gc.kills,
         export=sum(each.kills for each in exports.values()), exports_found_whole=sum(e.whole for e in exports.values()),
         note="gc and export have no workers: they run in the command's own process",

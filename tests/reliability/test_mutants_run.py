@@ -32,7 +32,7 @@ def test_two_thousand_mutants_through_the_command_line(tmp_path):
     assert watch.peak_bytes < 1 << 30
     attack.assert_sound(library)
     attack.keep_figures(
-        "mutants", files=COUNT, formats=sorted(good), first_seed=FIRST_SEED, worker_restarts=0,
+        "mutants", files=COUNT, formats=sorted(good), seed=FIRST_SEED, worker_restarts=0,
         outcomes=dict(sorted(Counter(end for name, end in ends.items() if "/" not in name).items())),
         peak_worker_mb=round(watch.peak_bytes / 1e6),
     )  # fmt: skip

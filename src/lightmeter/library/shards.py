@@ -28,6 +28,8 @@ from lightmeter.search.exact import Block
 MAGIC = b"LMSHARD1"
 ALIGN = 64
 MAX_HEADER_BYTES = 1 << 20
+MAPPED_FROM_BYTES = 1 << 18
+"""Smaller shards are read: a map holds a descriptor, and a stopped run leaves many small shards."""
 _NOT_THE_FILE = (errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
 """Errors that say nothing about a file's bytes: a shard must not be called damaged for want of descriptors."""
 _DTYPES = {"vectors": "<f4", "owners": "<i8", "times_s": "<f8"}
@@ -148,7 +150,11 @@ def _map(path: Path, file: BinaryIO, size_bytes: int, header: dict[str, Any]) ->
         raise broken(path, f"it has {size_bytes} bytes and its header wants {_padded(max(ends))}")
     if rows == 0:
         return Block(np.empty((0, dim), "<f4"), np.empty(0, "<i8"), np.empty(0, "<f8"))
-    memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if size_bytes < MAPPED_FROM_BYTES:
+        file.seek(0)
+        memory: bytes | mmap.mmap = file.read()
+    else:
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     column = {
         name: np.frombuffer(memory, dtype, rows * (dim if name == "vectors" else 1), offsets[name])
         for name, dtype in _DTYPES.items()
