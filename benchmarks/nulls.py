@@ -14,7 +14,7 @@ import numpy as np
 
 from lightmeter.assets.finding import find
 from lightmeter.encoders.protocol import unit_rows
-from lightmeter.library.calibrating import ALPHA, FLOORS, words_alpha
+from lightmeter.library.calibrating import ALPHA, ASKED, ASKING, FLOORS
 from lightmeter.library.twins import twin_of_image, twin_of_sound
 from lightmeter.library.unrelated import unrelated_queries
 from lightmeter.media.images import read_image
@@ -26,7 +26,7 @@ from lightmeter.meter.record import Record, write_results
 from lightmeter.parts import build
 from lightmeter.report.text import table
 from lightmeter.search.exact import Block, scan
-from lightmeter.search.null import null_from_pairs, null_from_queries
+from lightmeter.search.null import null_from_members, null_from_queries
 from lightmeter.studies.sources import package_folder
 from lightmeter.types import Words
 
@@ -50,7 +50,7 @@ def words_rows(stamps: Path) -> list[dict]:
             scores = scan([block], encoder.encode([Words(query) for query in queries]))
         column = {owner: place for place, owner in enumerate(scores.owners.tolist())}
         own = np.array([scores.best[row, column[at]] for row, at in enumerate(asked)])
-        null = null_from_queries(unrelated, own, alpha=words_alpha())
+        null = null_from_queries(unrelated, own, alpha=ALPHA / 2, asked="captions")
         answers = (scores.best >= null.threshold).sum(axis=1)
         rows.append(
             {
@@ -71,8 +71,11 @@ def member_rows(what: str, vectors: np.ndarray, twins: np.ndarray, sizes: list[i
         for _ in range(DRAWS):
             order = drawn.permutation(len(vectors))
             inside, outside = order[:size], order[size:]
-            pairs = likeness[np.ix_(inside, inside)][np.triu_indices(size, 1)]
-            null = null_from_pairs(pairs, twins[inside], owners=size, alpha=ALPHA, floor=FLOORS[what])
+            scores = likeness[np.ix_(inside, inside)].astype(np.float64)
+            np.fill_diagonal(scores, np.nan)
+            null = null_from_members(
+                scores[:ASKING], twins[inside], owners=size, alpha=ALPHA, floor=FLOORS[what], asked=ASKED[what]
+            )
             answered = float((likeness[np.ix_(outside, inside)].max(axis=1) >= null.threshold).mean())
             found.append((null.threshold, null.false_alarm, answered, null.miss))
         threshold, law, answered, miss = np.median(np.array(found, np.float64), axis=0)

@@ -22,6 +22,7 @@ from lightmeter.parts import build
 from lightmeter.types import Item, Words
 
 ITEMS, STEP = 100_000, 10_000
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LIGHTMETER_THREADS")
 SUBJECTS = "cat dog car tree house beach mountain boat bird flower street bridge train cake lamp chair".split()
 
 
@@ -88,7 +89,8 @@ def compare(folder: Path, repeats: int) -> list[dict[str, Any]]:
 
 def spent(command: Sequence[str], compiled: Path) -> tuple[float, float]:
     """CPU and wall seconds of one process, which must not fail. compiled: where byte code is kept."""
-    told = {name: value for name, value in single_threaded().items() if name != "PYTHONDONTWRITEBYTECODE"}
+    unset = {*THREADS, "PYTHONDONTWRITEBYTECODE"}  # as a person's shell has it
+    told = {name: value for name, value in os.environ.items() if name not in unset}
     told["PYTHONPYCACHEPREFIX"] = str(compiled)
     before, start_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=told)
@@ -104,5 +106,4 @@ def spent(command: Sequence[str], compiled: Path) -> tuple[float, float]:
 
 def single_threaded() -> dict[str, str]:
     """The environment with one thread for everything that asks it."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LIGHTMETER_THREADS")
-    return {**os.environ, **dict.fromkeys(names, "1")}
+    return {**os.environ, **dict.fromkeys(THREADS, "1")}

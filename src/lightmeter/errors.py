@@ -81,12 +81,6 @@ class WorkerError(LightmeterError, RuntimeError):
     """Workers cannot start, so that no item can be tried; what was done is kept."""
 
 
-class StoppedError(LightmeterError, InterruptedError):
-    """The user stopped the run; its state is saved and the same command goes on."""
-
-    exit_code: ClassVar[int] = 130
-
-
 def nearest(name: str, names: Iterable[str]) -> str:
     """The tail of an error: `: did you mean 'x'?` where one is near, else what there is.
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lightmeter.encoders.protocol import unit_rows
 from lightmeter.errors import InvalidValueError
-from lightmeter.search.exact import Block, cosine, scan, top
+from lightmeter.search.exact import Block, cosine, highest, scan, scan_mean, top
 
 
 def obvious(vectors, owners, times_s, queries):
@@ -62,6 +62,22 @@ def test_nothing_to_look_at_gives_no_owner():
 def test_zero_rows_score_zero():
     assert cosine(np.zeros((2, 3), np.float32), unit_rows(np.ones((1, 3)))).tolist() == [[0.0], [0.0]]
     assert unit_rows(np.zeros((1, 3))).tolist() == [[0, 0, 0]]
+
+
+def test_highest_is_the_best_of_a_scan():
+    drawn = np.random.default_rng(5)
+    block = Block(drawn.standard_normal((50, 4)).astype(np.float32), np.arange(50), np.zeros(50))
+    queries = drawn.standard_normal((3, 4)).astype(np.float32)
+    np.testing.assert_allclose(
+        highest([block], queries, rows_at_once=7), scan([block], queries).best.max(axis=1), rtol=1e-6
+    )
+    assert highest([], queries).tolist() == [-1, -1, -1]
+
+
+def test_a_query_of_several_rows_is_the_mean_of_each_rows_best():
+    rows = np.array([[1, 0], [0, 1]], np.float32)
+    owners, scores, times_s = scan_mean([Block(rows, np.array([3, 3]), np.array([0.0, 1.0]))], rows[::-1])
+    assert (owners.tolist(), scores.tolist(), times_s.tolist()) == ([3], [1.0], [1.0])
 
 
 def test_bad_queries_are_refused():

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lightmeter.assets.files import file_sha256
 from lightmeter.assets.table import ASSETS, Asset, asset_called
 from lightmeter.errors import MissingAssetError, RejectedFileError
-
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +124,13 @@ def hash_of(path: Path) -> str:
     target's text, so a swapped link is seen.
     """
     if not path.is_dir():
-        return _file_hash(path)
+        return file_sha256(path)
     lines = []
     for each in path.rglob("*"):
         inside = each.relative_to(path)
         if "__pycache__" in inside.parts or (each.is_dir() and not each.is_symlink()):
             continue
-        digest = f"-> {each.readlink()}" if each.is_symlink() else _file_hash(each)
+        digest = f"-> {each.readlink()}" if each.is_symlink() else file_sha256(each)
         lines.append(f"{digest}  {inside.as_posix()}\n")
     lines.sort(key=lambda line: line.split("  ", 1)[1])
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _file_hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

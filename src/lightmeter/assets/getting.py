@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
+import math
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
+from lightmeter.assets.files import locked
 from lightmeter.assets.finding import asset_folder, hash_of
 from lightmeter.assets.table import Asset, asset_called
 from lightmeter.assets.unpacking import unpack
@@ -36,7 +36,7 @@ def add(name: str, folder: Path | None = None, progress: Progress | None = None)
     target = home / asset.name
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with _locked(home / f".{asset.name}.lock"):
+        with locked(home / f".{asset.name}.lock", wait_s=math.inf):  # the second waits for the first
             if (target / asset.file).exists() and hash_of(target / asset.file) == asset.sha256:
                 tell(f"{name} is already here")
                 return target / asset.file
@@ -74,14 +74,6 @@ def _check(what: str, path: Path, sha256: str) -> None:
     found = hash_of(path)
     if sha256 and found != sha256:
         raise RejectedFileError("wrong-hash", f"{what} must have sha256 {sha256}, got {found}: nothing was kept")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One `add` of an asset at a time; the second waits."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def download_command(asset: Asset) -> list[str]:

@@ -20,8 +20,10 @@ from typing import BinaryIO, Protocol
 from lightmeter.errors import RejectedFileError, UnsafeFileError
 
 _CHUNK_BYTES = 1 << 20
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError,
-           NotImplementedError, ValueError, OverflowError)  # fmt: skip
+BROKEN_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError,
+                  NotImplementedError, ValueError, OverflowError)  # fmt: skip
+"""What the readers of archives raise over one that is broken."""
+MOST_TAR_HEADER_BYTES = 1 << 20
 _LICENCES = re.compile(r"(licen[cs]e|copying|copyright|notice|third-party)[^/]*\Z", re.IGNORECASE)
 
 
@@ -58,7 +60,7 @@ def unpack(archive: Path, into: Path, wanted: str, *, limits: UnpackLimits | Non
         raise UnsafeFileError(f"{archive.name} holds two entries of one name: refused") from error
     except (NotADirectoryError, IsADirectoryError) as error:
         raise UnsafeFileError(f"{archive.name} uses one name for a file and a folder: refused") from error
-    except _BROKEN as error:
+    except BROKEN_ARCHIVE as error:
         raise RejectedFileError("broken-archive", f"{archive.name}: {str(error)[:200]}") from error
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ):  # an impossible offset or name
@@ -156,8 +158,39 @@ class _Guarded(io.RawIOBase):
         return True
 
 
-def _unpack_tar(tar: tarfile.TarFile, into: Path, wanted: str, *, room: _Room) -> None:
-    for member in tar:
+class _GuardedTar(_Guarded):
+    """A tar whose headers between two members, however many are chained, come to at most `once_bytes` in all."""
+
+    in_header, spent_bytes = True, 0
+
+    def read(self, count: int = -1) -> bytes:
+        data = super().read(count)
+        self.spent_bytes += len(data) if self.in_header else 0
+        if self.spent_bytes > self.once_bytes:
+            raise UnsafeFileError(f"an archive's header must be at most {self.once_bytes >> 20} MB: refused")
+        return data
+
+    def next_of(self, tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+        self.in_header = True
+        member = tar.next()
+        self.in_header, self.spent_bytes = False, 0
+        tar.members.clear()  # it would keep every member that it has ever seen
+        return member
+
+
+def tar_members(file: BinaryIO) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """(the tar, its next member), in order and as they come, of a plain tar; the memory is bounded whatever it says.
+
+    Names, kinds and sizes are the caller's to check. Raises UnsafeFileError for headers of more than 1 MB.
+    """
+    guarded = _GuardedTar(file, MOST_TAR_HEADER_BYTES)
+    with tarfile.open(fileobj=guarded, mode="r:", errorlevel=1) as tar:
+        while member := guarded.next_of(tar):
+            yield tar, member
+
+
+def _unpack_tar(file: BinaryIO, into: Path, wanted: str, *, room: _Room) -> None:
+    for tar, member in tar_members(file):
         room.entry()
         path = _inside(member.name)
         if not (member.isreg() or member.isdir()) or member.issparse():
@@ -169,7 +202,7 @@ def _unpack_tar(tar: tarfile.TarFile, into: Path, wanted: str, *, room: _Room) -
 
 
 @contextmanager
-def _plain_tar(archive: Path, into: Path, room: _Room) -> Iterator[tarfile.TarFile]:
+def _plain_tar(archive: Path, into: Path, room: _Room) -> Iterator[BinaryIO]:
     """The tar inside a .tgz or .deb, decompressed to a file that is gone afterwards."""
     plain = into / ".tar"
     into.mkdir(parents=True, exist_ok=True)
@@ -177,9 +210,7 @@ def _plain_tar(archive: Path, into: Path, room: _Room) -> Iterator[tarfile.TarFi
         with archive.open("rb") as packed, plain.open("xb") as target:
             _RoomForTar(room).copy(_decompressed(packed, archive.name, room.limits), target)
         with plain.open("rb") as file:
-            guarded = _Guarded(file, room.limits.once_bytes)
-            with tarfile.open(fileobj=guarded, mode="r:", errorlevel=1) as tar:
-                yield tar
+            yield file
     finally:
         plain.unlink(missing_ok=True)
 

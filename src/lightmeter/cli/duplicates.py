@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lightmeter.cli.options import emit, json_option, library_option, say, talk_options
+from lightmeter.cli.options import Finite, emit, json_option, library_option, quiet_option, say
 
 
 @click.command(epilog="Examples: `lightmeter duplicates` · `lightmeter duplicates --at-least 0.98 --json`")
@@ -17,11 +17,11 @@ from lightmeter.cli.options import emit, json_option, library_option, say, talk_
     "--at-least",
     default=0.95,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     help="Cosine from which two items are near-copies.",
 )
 @json_option
-@talk_options
+@quiet_option
 def duplicates(library: Path, **asked: Any) -> None:
     """List exact and near duplicates.
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lightmeter.cli.options import dry_run_option, emit, json_option, library_option, say, seed_option, talk_options
+from lightmeter.cli.options import (
+    ABOVE_ZERO,
+    dry_run_option,
+    emit,
+    json_option,
+    library_option,
+    say,
+    seed_option,
+    talk_options,
+)
 
 if TYPE_CHECKING:
     from lightmeter.library.indexing import Indexed, IndexOptions
@@ -24,15 +33,23 @@ if TYPE_CHECKING:
     help="Encoder of pictures or sound (repeatable).  [default: efficientnet-lite, conse, log-mel]",
 )  # fmt: skip
 @click.option("--words", default="centred", show_default=True, metavar="SPEC", help="Encoder of titles; '' for none.")
-@click.option("--fps", default=1.0, show_default=True, help="Frames a second of video that are encoded.")
+@click.option(
+    "--fps", default=1.0, show_default=True, type=ABOVE_ZERO, help="Frames a second of video that are encoded."
+)
 @click.option(
     "--engine", default="local", show_default=True, metavar="SPEC", help="Who works: inline, local/workers=2."
 )
-@click.option("--silent-limit", default=10.0, show_default=True, help="Seconds a file may hang before it is given up.")
+@click.option(
+    "--silent-limit", default=10.0, show_default=True, type=ABOVE_ZERO, metavar="SECONDS",
+    help="Seconds a file may hang before it is given up.",
+)  # fmt: skip
 @click.option("--memory-limit", default="1GB", show_default=True, metavar="SIZE", help="Memory one worker may take.")
 @click.option("--retry", is_flag=True, help="Try files again that failed before.")
 @click.option("--watch", is_flag=True, help="Keep looking for changes until Ctrl-C.")
-@click.option("--every", default=2.0, show_default=True, help="Seconds between two looks of --watch.")
+@click.option(
+    "--every", default=2.0, show_default=True, type=ABOVE_ZERO, metavar="SECONDS",
+    help="Seconds between two looks of --watch.",
+)  # fmt: skip
 @click.option("--events", type=click.Path(path_type=Path, dir_okay=False), help="Append each event to this JSONL file.")
 @seed_option
 @dry_run_option
@@ -50,9 +67,10 @@ def index(folders: tuple[Path, ...], library: Path, **asked: Any) -> None:
     if asked["watch"]:
         from lightmeter.library.watching import watch
 
-        return watch(
+        ran = watch(
             folders, library, options, every_s=asked["every"], run=lambda: _index(folders, library, options, asked)
         )
+        raise SystemExit(ran)
     raise SystemExit(_index(folders, library, options, asked))
 
 
@@ -130,8 +148,10 @@ def _plan(folders: tuple[Path, ...], library: Path, options: IndexOptions, asked
     if asked["as_json"]:
         emit(({"path": found.path, "size_bytes": found.size_bytes} for found in plan.fresh), "index.plan/1")
     else:
+        from lightmeter.report.text import clean
+
         for found in plan.fresh if asked["verbose"] else plan.fresh[:10]:
-            click.echo(f"would read {click.format_filename(found.path)}")
+            click.echo(f"would read {clean(found.path)}")
         say(
             f"{len(plan.fresh)} files to read ({size_bytes / 1e6:.1f} MB), {plan.unchanged} unchanged, "
             f"{plan.scan.skipped} of other kinds, {len(plan.scan.refused)} refused, "

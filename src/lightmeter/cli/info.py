@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-from lightmeter.cli.options import emit, json_option, library_option, say, talk_options
+from lightmeter.cli.options import emit, json_option, library_option, quiet_option, say, talk_options
 
 
 @click.command(epilog="Examples: `lightmeter info` · `lightmeter info photo.jpg --json`")
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @library_option
 @json_option
-@talk_options
-def info(path: Path | None, library: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
+@quiet_option
+def info(path: Path | None, library: Path, as_json: bool, quiet: bool) -> None:
     """Say what a library holds, or all that is known of a file."""
     from lightmeter.library.facts import facts_of, library_facts
     from lightmeter.library.store import open_library
@@ -59,6 +59,8 @@ def _show(facts: dict[str, Any], schema: str, as_json: bool) -> None:
     from lightmeter.report.text import clean
 
     for name, value in facts.items():
+        if name == "note" and not value:
+            continue
         if isinstance(value, dict):
             value = ", ".join(f"{key} {count}" for key, count in value.items()) or "none"
         elif isinstance(value, list | tuple):

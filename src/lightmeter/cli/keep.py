@@ -8,12 +8,14 @@ from typing import Any
 import click
 
 from lightmeter.cli.options import (
+    WHERE,
     dry_run_option,
     emit,
+    given_here,
     json_option,
     library_option,
+    quiet_option,
     say,
-    talk_options,
     where_from,
     where_options,
 )  # fmt: skip
@@ -29,14 +31,14 @@ from lightmeter.cli.options import (
 @where_options
 @dry_run_option
 @json_option
-@talk_options
+@quiet_option
 def remove(paths: tuple[Path, ...], library: Path, **asked: Any) -> None:
     """Take items out of a library; the files stay.
 
-    Features stay on disk until `lightmeter gc`; seeing the content again brings it back.
+    PATHs, filters and --missing together narrow: what goes fits all of them. Features stay on disk until `lightmeter gc`; seeing the content again brings it back.
     """
     where = where_from(asked)
-    if not paths and where is None and not asked["missing"]:
+    if not paths and not given_here([*WHERE, "missing"]):
         raise click.UsageError("give PATHs, a filter such as --path '*/thumbs/*', or --missing")
     from lightmeter.library.facts import chosen_items
     from lightmeter.library.store import open_library
@@ -57,8 +59,8 @@ def remove(paths: tuple[Path, ...], library: Path, **asked: Any) -> None:
 @click.command(epilog="Example: `lightmeter gc`")
 @library_option
 @json_option
-@talk_options
-def gc(library: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
+@quiet_option
+def gc(library: Path, as_json: bool, quiet: bool) -> None:
     """Rewrite shards without what was removed."""
     from lightmeter.library.gc import collect
     from lightmeter.library.store import open_library
@@ -76,14 +78,14 @@ def gc(library: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
 @library_option
 @click.option("--repair", is_flag=True, help="Set aside what is broken; `lightmeter index` makes it again.")
 @json_option
-@talk_options
-def fsck(library: Path, repair: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
+@quiet_option
+def fsck(library: Path, repair: bool, as_json: bool, quiet: bool) -> None:
     """Re-hash a library and repair it.
 
     Ends with code 4 when something is broken and --repair was not given.
     """
     from lightmeter.library.fsck import fsck as run
-    from lightmeter.report.text import bytes_text
+    from lightmeter.report.text import bytes_text, clean
 
     health = run(library, repair=repair, wait_s=10)
     if as_json:
@@ -101,7 +103,7 @@ def fsck(library: Path, repair: bool, as_json: bool, quiet: bool, verbose: bool)
         )
     else:
         for problem in health.problems:
-            click.echo(f"{problem.place}: {problem.detail}")
+            click.echo(clean(f"{problem.place}: {problem.detail}"))
         said = f"{health.shards} shards, {bytes_text(health.size_bytes)} read: "
         if not health.problems:
             said += "sound"

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
-from pathlib import Path
-from typing import Any
 
 import click
 
@@ -76,31 +73,9 @@ class LazyGroup(click.Group):
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Visual AI, metered: what a good answer costs, and the cheapest that is good enough."""
-    ctx.default_map = configured_defaults()
+    from lightmeter.cli.configured import configured_defaults
 
-
-def configured_defaults() -> dict[str, Any]:
-    """Defaults from `lightmeter.toml` here, over the user's own; a table per command, shared keys at the top.
-
-    Flags and LIGHTMETER_… variables stand above both.
-    """
-    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    files = [path for path in (base / "lightmeter" / "config.toml", Path("lightmeter.toml")) if path.is_file()]
-    if not files:
-        return {}
-    import tomllib
-
-    merged: dict[str, dict[str, Any]] = {name: {} for name in COMMANDS}
-    for path in files:
-        try:
-            values = tomllib.loads(path.read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise click.UsageError(f"{path} must be TOML: {error}") from error
-        shared = {key.replace("-", "_"): value for key, value in values.items() if not isinstance(value, dict)}
-        for name, options in merged.items():
-            own = values.get(name, {})
-            options.update(shared | {key.replace("-", "_"): value for key, value in own.items()})
-    return merged
+    ctx.default_map = configured_defaults(ctx)
 
 
 def main() -> None:
@@ -112,6 +87,7 @@ def main() -> None:
     except KeyboardInterrupt:
         code = _say("stopped; the same command goes on where this one ended", 130)
     except click.ClickException as error:
+        error.message = _clean(error.message)
         error.show()
         code = error.exit_code
     except LightmeterError as error:
@@ -140,5 +116,12 @@ def _refused_by_the_system(error: OSError) -> str:
 
 
 def _say(message: str, code: int) -> int:
-    click.echo(f"lightmeter: {message}", err=True)
+    click.echo(f"lightmeter: {_clean(message)}", err=True)
     return code
+
+
+def _clean(message: str) -> str:
+    """Names of files and words of a damaged database come up in errors: they must not steer the terminal."""
+    from lightmeter.report.text import clean
+
+    return clean(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,10 +33,16 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")(function)
 
 
+def quiet_option(function: F) -> F:
+    """`--quiet`: say nothing on stderr."""
+    return click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")(function)
+
+
 def talk_options(function: F) -> F:
-    """`--quiet` and `-v`: how much is said on stderr."""
-    function = click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")(function)
-    return click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")(function)
+    """`--quiet` and `-v`, for verbs that have more to say."""
+    return click.option("-v", "--verbose", is_flag=True, help="Name every file, not only the first.")(
+        quiet_option(function)
+    )
 
 
 def seed_option(function: F) -> F:
@@ -86,7 +94,7 @@ def size_bytes(value: str) -> int:
     unit = value[len(digits) :].strip().lower()
     try:
         return int(float(digits) * _UNITS[unit])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OverflowError):
         raise click.BadParameter(f"must be a size such as 200kB, 2MB or 1GB, got {value!r}") from None
 
 
@@ -94,17 +102,55 @@ def where_from(asked: dict[str, Any]) -> Any:
     """The `Where` of the options above, None where none was given; takes them out of `asked`."""
     from lightmeter.library.filters import Where
 
-    given = {name: asked.pop(name) for name in _WHERE}
+    given = {name: asked.pop(name) for name in WHERE}
     return Where(**given) if any(value not in (None, ()) for value in given.values()) else None
 
 
-_WHERE = ("kind", "tags", "words", "after", "before", "min_bytes", "max_bytes", "path_glob")
+class Finite(click.FloatRange):
+    """A number within a range that is neither NaN nor infinite: NaN passes every comparison that should stop it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """As click does, then refuse what cannot be counted with."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} must be a finite number.", param, ctx)
+        return number
+
+
+ABOVE_ZERO = Finite(min=0, min_open=True)
+
+
+def given_here(names: Iterable[str]) -> list[str]:
+    """Those of some parameters that stand on the command line (or in a variable), by their flags.
+
+    What a configuration file sets for all runs is a wish, not part of what is asked now.
+    """
+    context = click.get_current_context()
+    spoken = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    return [
+        max(param.opts, key=len)
+        for param in context.command.params
+        if param.name in set(names) and context.get_parameter_source(str(param.name)) in spoken
+    ]
+
+
+def refuse_here(names: Iterable[str], why: str) -> None:
+    """A usage error where one of some parameters was given, rather than to ignore it."""
+    given = given_here(names)
+    if given:
+        raise click.UsageError(f"{', '.join(given)} {why}")
+
+
+WHERE = ("kind", "tags", "words", "after", "before", "min_bytes", "max_bytes", "path_glob")
 
 
 def emit(rows: Iterable[Mapping[str, Any]], schema: str) -> None:
-    """Write rows as JSON lines, each with its `schema`."""
+    """Write rows as JSON lines, each with its `schema`.
+
+    ASCII only: names that are no UTF-8 and control codes travel as \\u escapes, and steer no terminal.
+    """
     for row in rows:
-        click.echo(json.dumps({"schema": f"lightmeter.{schema}", **row}, ensure_ascii=False, default=_plain))
+        click.echo(json.dumps({"schema": f"lightmeter.{schema}", **row}, ensure_ascii=True, default=_plain))
 
 
 def _plain(value: Any) -> Any:
@@ -120,6 +166,8 @@ def _plain(value: Any) -> Any:
 
 
 def say(message: str, *, quiet: bool = False) -> None:
-    """One line for the person, on stderr."""
+    """One line for the person, on stderr; names of files in it cannot steer the terminal."""
     if not quiet:
-        click.echo(message, err=True)
+        from lightmeter.report.text import clean
+
+        click.echo(clean(message), err=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lightmeter.cli.options import emit, json_option, library_option, say, talk_options, where_from, where_options
+from lightmeter.cli.options import emit, json_option, library_option, quiet_option, say, where_from, where_options
 
 if TYPE_CHECKING:
     from lightmeter.library.searching import Answer, Hit
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also draw the hits into this PNG.")
 @where_options
 @json_option
-@talk_options
+@quiet_option
 def search(query: str | None, library: Path, **asked: Any) -> None:
     """Find items by words, picture, video or sound.
 
@@ -40,6 +41,8 @@ def search(query: str | None, library: Path, **asked: Any) -> None:
     the threshold is shown with the false alarms and misses that it makes. Without QUERY, lists what the filters let
     through.
     """
+    # a scan waits for memory: more threads would spin beside it, at twice the CPU time (docs/results/ingest.json)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     where = where_from(asked)
     if query is None and where is None:
         raise click.UsageError("give a QUERY (words or a file), or a filter such as --kind image")
@@ -77,11 +80,13 @@ def _summary(answer: Answer, cost: Cost) -> dict[str, Any]:
             {
                 "evidence": source.evidence,
                 "encoder": source.spec,
-                "nearest": answer.nearest.get(source.evidence),
+                "nearest": source.nearest,
+                "fresh": source.fresh,
                 **source.null.as_json(),
             }
             for source in answer.sources
         ],
+        "unusable": answer.unusable,
         "cost": cost.as_json(),
     }  # fmt: skip
 
@@ -101,12 +106,7 @@ def _print(answer: Answer, cost: Cost, query: str | None, quiet: bool) -> None:
     elif query:
         say(f"nothing here is near enough to {query!r}", quiet=quiet)
     for source in answer.sources:
-        null = source.null
-        nearest = answer.nearest.get(source.evidence)
-        say(
-            f"{source.evidence}: near enough from {null.threshold:.3f}"
-            + ("" if nearest is None else f", nearest {nearest:.3f}")
-            + f" · {null.said()}",
-            quiet=quiet,
-        )
+        say(source.said(), quiet=quiet)
+    for spec in answer.unusable:
+        say(f"not asked: {clean(spec)} (no such encoder here)", quiet=quiet)
     say(f"{len(answer.hits)} of {answer.looked_at} items · {cost.text()}", quiet=quiet)

@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
-from lightmeter.cli.options import emit, json_option, library_option, say, talk_options, where_from, where_options
+from lightmeter.cli.options import (
+    WHERE,
+    emit,
+    json_option,
+    library_option,
+    quiet_option,
+    refuse_here,
+    say,
+    where_from,
+    where_options,
+)
 
 
 @click.command(
@@ -24,11 +34,11 @@ from lightmeter.cli.options import emit, json_option, library_option, say, talk_
     help="PNG to write.",
 )
 @click.option("--strip", is_flag=True, help="Frames of one video in a row, instead of a sheet.")
-@click.option("-k", default=40, show_default=True, type=click.IntRange(1), help="Pictures (or frames) at most.")
+@click.option("-k", type=click.IntRange(1), help="Pictures (or frames) at most.  [default: 40; 8 for --strip]")
 @click.option("--columns", default=5, show_default=True, type=click.IntRange(1, 20), help="Pictures a row.")
 @where_options
 @json_option
-@talk_options
+@quiet_option
 def show(paths: tuple[Path, ...], library: Path, **asked: Any) -> None:
     """Draw a contact sheet or a strip of frames.
 
@@ -36,22 +46,25 @@ def show(paths: tuple[Path, ...], library: Path, **asked: Any) -> None:
     """
     where = where_from(asked)
     out: Path = asked["out"]
+    if paths:
+        refuse_here(WHERE, "choose from the library and go without FILEs")
     if asked["strip"]:
         if len(paths) != 1:
             raise click.UsageError("--strip takes one video FILE")
+        refuse_here(["columns"], "is for sheets; a strip is one row")
         from lightmeter.library.showing import strip_of
 
-        shown = strip_of(paths[0], out, count=asked["k"] if asked["k"] != 40 else 8)
+        shown = strip_of(paths[0], out, count=asked["k"] or 8)
     elif paths:
         from lightmeter.library.showing import sheet_of_files
 
-        shown = sheet_of_files(paths, out, columns=asked["columns"])
+        shown = sheet_of_files(paths[: asked["k"] or 40], out, columns=asked["columns"])
     else:
         from lightmeter.library.showing import sheet_of
         from lightmeter.library.store import open_library
 
         with open_library(library) as opened:
-            keys = opened.items(where).keys[: asked["k"]].tolist()
+            keys = opened.items(where).keys[: asked["k"] or 40].tolist()
             shown = sheet_of(opened, keys, out, columns=asked["columns"])
     if asked["as_json"]:
         emit([{"out": out, "shown": shown}], "show/1")

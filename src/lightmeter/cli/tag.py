@@ -7,7 +7,18 @@ from typing import Any
 
 import click
 
-from lightmeter.cli.options import emit, json_option, library_option, say, talk_options, where_from, where_options
+from lightmeter.cli.options import (
+    WHERE,
+    Finite,
+    emit,
+    json_option,
+    library_option,
+    quiet_option,
+    refuse_here,
+    say,
+    where_from,
+    where_options,
+)
 
 
 @click.command(
@@ -21,13 +32,13 @@ from lightmeter.cli.options import emit, json_option, library_option, say, talk_
 @click.option("--unset", "drop", multiple=True, metavar="TAG", help="Take TAG off the PATHs (repeatable).")
 @click.option(
     "--at-least",
-    type=float,
+    type=Finite(),
     help="Lowest score that counts.  [default: 0.3 built-in; the search threshold for --labels]",
 )
 @click.option("--most", default=3, show_default=True, type=click.IntRange(1), help="Labels an item at most.")
 @where_options
 @json_option
-@talk_options
+@quiet_option
 def tag(paths: tuple[Path, ...], library: Path, **asked: Any) -> None:
     """Label items by a list of labels, the built-in ones, or by hand.
 
@@ -42,13 +53,16 @@ def tag(paths: tuple[Path, ...], library: Path, **asked: Any) -> None:
     by_hand = bool(asked["add"] or asked["drop"])
     if by_hand != bool(paths):
         raise click.UsageError("--set and --unset go with PATHs, and PATHs with them")
+    if by_hand:
+        refuse_here(
+            [*WHERE, "labels", "at_least", "most"], "goes without --set and --unset: they label the PATHs given"
+        )
+    labels = None if asked["labels"] is None else _labels(asked["labels"])
     with measure() as meter, open_library(library, write=True, wait_s=10, waiting=say) as opened:
         if by_hand:
             changed = set_by_hand(opened, paths, add=asked["add"], drop=asked["drop"])
-            say(f"{changed} files labelled", quiet=asked["quiet"])
-            return
-        if asked["labels"]:
-            labels = _labels(asked["labels"])
+            return _tell_by_hand(paths, changed, asked)
+        if labels is not None:
             found = tag_with(opened, labels, at_least=asked["at_least"], most=asked["most"], where=where)
         else:
             at_least = 0.3 if asked["at_least"] is None else asked["at_least"]
@@ -65,9 +79,24 @@ def tag(paths: tuple[Path, ...], library: Path, **asked: Any) -> None:
         if rows:
             click.echo(table(rows, width=100))
         say(f"{len(found)} files labelled · {meter.cost.text()}", quiet=asked["quiet"])
+    return None
+
+
+def _tell_by_hand(paths: tuple[Path, ...], changed: int, asked: dict[str, Any]) -> None:
+    if asked["as_json"]:
+        emit(({"path": path.absolute(), "set": asked["add"], "unset": asked["drop"]} for path in paths), "tag.hand/1")
+    else:
+        say(f"{changed} files labelled", quiet=asked["quiet"])
 
 
 def _labels(text: str) -> list[str]:
+    labels = [label for label in _label_lines(text) if label.strip()]
+    if not labels:
+        raise click.BadParameter(f"--labels must hold a word, got {text!r}: leave it out for the built-in labels")
+    return labels
+
+
+def _label_lines(text: str) -> list[str]:
     if not text.startswith("@"):
         return text.split(",")
     try:

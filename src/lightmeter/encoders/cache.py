@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,20 +29,38 @@ def kept(name: str, stamp: str, make: Callable[[], bytes]) -> bytes:
 
     name: start of the file's name · stamp: everything that the bytes depend on, alike on every machine
     A few small ones come with the package (`encoders/kept`), so that a fresh machine need not make them.
-    A file whose checksum fails is made again; a folder that cannot be written costs time, and is logged.
+    A file whose checksum fails is made again. The checksum tells damage, not malice: a folder that somebody else owns
+    or may write to is not used. Doing without costs time, and is logged.
     """
     file = f"{name}-{hashlib.sha256(stamp.encode()).hexdigest()[:24]}"
     path = cache_folder() / file
-    for place in (_PACKAGED / file, path):
+    refused = _refused(path.parent)
+    for place in (_PACKAGED / file, *(() if refused else (path,))):
         found = _read(place)
         if found is not None:
             return found
     made = make()
+    if refused:
+        _log.warning("the cache %s %s: it is not used, and %s will be made again each time", path.parent, refused, name)
+        return made
     try:
         _write(path, made)
     except OSError as error:
         _log.warning("cannot keep %s, it will be made again each time: %s", path, error)
     return made
+
+
+def _refused(folder: Path) -> str:
+    """Why what lies in a folder is not to be trusted, "" where it is (or the folder is not there)."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return ""
+    if found.st_uid != os.geteuid():
+        return "belongs to somebody else"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "may be written by others (`chmod go-w` mends it)"
+    return ""
 
 
 def _read(path: Path) -> bytes | None:

@@ -156,7 +156,7 @@ def centre_box(width: int, height: int, plan: LitePlan) -> Box:
 def squeezed(pixels: Array, box: Box, side: int) -> Array:
     """A part of a picture resized to a square, bicubically and without aliases: uint8 [H, W, 3] -> [side, side, 3].
 
-    Cost: 1 ms of CPU more than averaging areas; the same best class as after a full decode on 1 photo in 10 more.
+    Cost: 1 ms of CPU more than averaging areas, which changed the best class of one picture in ten (docs/log.md).
     """
     from PIL import Image as pillow  # noqa: N813
 

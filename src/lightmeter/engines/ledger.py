@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from lightmeter.engines.lock import locked
+from lightmeter.assets.files import locked
 from lightmeter.engines.plan import Batch
 from lightmeter.engines.stage import Failure
 from lightmeter.errors import InvalidValueError

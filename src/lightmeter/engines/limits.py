@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lightmeter.errors import InvalidValueError
@@ -25,5 +26,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("silent_s", "total_s", "memory_bytes", "attempts", "open_s"):
-            if getattr(self, name) <= 0:
-                raise InvalidValueError(f"{name} must be above 0, got {getattr(self, name)}: give a positive limit")
+            if not 0 < getattr(self, name) < math.inf:
+                raise InvalidValueError(
+                    f"{name} must be above 0 and finite, got {getattr(self, name)}: give a positive limit"
+                )

@@ -4,73 +4,120 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lightmeter.encoders.cache import kept
 from lightmeter.encoders.protocol import unit_rows
+from lightmeter.errors import UnknownNameError
 from lightmeter.library.features import Features, Series
 from lightmeter.library.store import Library
 from lightmeter.library.unrelated import unrelated_queries
 from lightmeter.parts import build
-from lightmeter.search.exact import scan
-from lightmeter.search.null import Null, null_from_pairs, null_from_queries
+from lightmeter.search.exact import Block, highest, scan
+from lightmeter.search.null import Null, null_from_members, null_from_queries
 from lightmeter.types import Array, Words
 
 ALPHA = 0.05
-"""Share of unrelated queries that may still be answered, over all sources together."""
-PAIRS = 400
-"""Members whose pairs stand for the library's own likeness."""
+"""Share of unrelated queries that may still be answered, over all sources of one search together."""
+MEMBERS = 400
+"""Members that are asked about when a null is measured."""
+ASKING = 48
+"""Members that ask."""
+ROWS = 20_000
+"""Rows that are looked at for the null of members: long videos count with all of theirs, so fewer of them are drawn."""
 SURE = 0.5
 """Probability from which a built-in label counts as being in a picture, when misses are counted."""
 FLOORS = {"image": 0.45, "sound": 0.9}
 """Lowest cosine that counts as near between pictures and between sounds: see docs/results/nulls.json."""
 KEPT_TWINS = 64
+ASKED = {"image": "members asked by their middle half", "sound": "members asked by a quieter, noisy copy"}
 
 
-def keep_twins(library: Library, twins: Mapping[str, Sequence[float]]) -> None:
-    """Remember cosines of members with changed copies of themselves (by spec), in the batch that measured them."""
+def usable(library: Library) -> Iterator[tuple[Series, Any]]:
+    """Every series with its encoder; one whose encoder is not here (a plug-in, a damaged import) is passed over."""
+    for series in library.all_series():
+        try:
+            yield series, build(series.spec, "encoder")
+        except UnknownNameError:
+            continue
+
+
+def unusable(library: Library) -> list[str]:
+    """Specs of the series that `usable` passes over, to be named."""
+    known = {series.id for series, _ in usable(library)}
+    return [series.spec for series in library.all_series() if series.id not in known]
+
+
+def answers_words(encoder: Any) -> bool:
+    """Whether a series of this encoder can be asked by words."""
+    return encoder.takes == "words" or hasattr(encoder, "encode_words")
+
+
+def keep_twins(library: Library, twins: Mapping[str, Mapping[str, float]]) -> None:
+    """Remember cosines of members with changed copies of themselves, spec → id of the content → cosine.
+
+    Part of the batch that measured them. At most 64 a series, those with the lowest ids, so the order does not matter.
+    """
     for spec, cosines in twins.items():
         series = library.series(spec, "item")
-        library.set_calibration(series, "twins", {"cosines": [*_twins(library, series), *cosines][-KEPT_TWINS:]})
+        both = sorted((_twins(library, series) | dict(cosines)).items())[:KEPT_TWINS]
+        library.set_calibration(series, "twins", {"cosines": dict(both)})
 
 
-def _twins(library: Library, series: Series) -> list[float]:
+def _twins(library: Library, series: Series) -> dict[str, float]:
+    """Those of contents that are still here."""
     found = library.calibration(series, "twins")
-    return list(found[0]["cosines"]) if found else []
+    cosines: dict[str, float] = found[0]["cosines"] if found else {}
+    return {item: cosine for item, cosine in cosines.items() if library.key_of(item) is not None}
 
 
 def calibrate(library: Library, *, seed: int = 0) -> None:
-    """Measure the null of every series that has moved on since the last time.
+    """Measure the null of every series that has moved on since the last time, and keep it.
 
     The same contents give the same nulls, in whatever order they came in.
-    Cost: one scan of the series that answer words; 400 rows of the others; the first time, 150 short texts.
+    Cost: one scan of the series that answer words; 20,000 rows of the others; the first time, 150 short texts.
     """
-    for series in library.all_series():
+    for series, encoder in usable(library):
         found = library.calibration(series, "null")
-        if found and found[1] and found[0]["seed"] == seed:
+        if found and found[1] and found[0].get("seed") == seed:
             continue
-        encoder = build(series.spec, "encoder")
-        if encoder.takes == "words" or hasattr(encoder, "encode_words"):
-            null = _null_of_words(library, series, encoder, seed)
-        else:
-            null = _null_of_members(library, series, encoder, seed)
+        null = measured_null(library, series, encoder, seed=seed)
         if null is not None:
             with library.transaction():
                 library.set_calibration(series, "null", {"null": null.as_json(), "seed": seed})
 
 
-def words_alpha() -> float:
-    """A search by words asks two sources, the pictures and what is written about them: each gets half."""
-    return ALPHA / 2
+def null_of(library: Library, series: Series, encoder: Any) -> tuple[Null | None, bool]:
+    """The null of a series, and whether it was measured on the library as it is now.
 
-
-def null_of(library: Library, series: Series) -> Null | None:
-    """The null of a series; None where none was measured (nothing of that kind is indexed)."""
+    Where none was kept (an index that was stopped) it is measured now; None where nothing of that kind is indexed.
+    """
     found = library.calibration(series, "null")
-    return Null.from_json(found[0]["null"]) if found else None
+    if found and "modelled" in found[0]["null"]:
+        return Null.from_json(found[0]["null"]), found[1]
+    return measured_null(library, series, encoder), True
+
+
+def measured_null(library: Library, series: Series, encoder: Any, *, seed: int = 0) -> Null | None:
+    """Measure the null of one series; None where it has no rows."""
+    features = library.features(series)
+    if not len(features):
+        return None
+    if answers_words(encoder):
+        return _null_of_words(library, features, encoder, seed)
+    return _null_of_members(library, series, features, encoder, seed)
+
+
+def _null_of_words(library: Library, features: Features, encoder: Any, seed: int) -> Null:
+    sources = sum(answers_words(each) for _, each in usable(library))
+    related = _asked_by_label(library, encoder, seed) if getattr(encoder, "base", None) else np.empty(0)
+    unrelated = highest(features.blocks(), _unrelated_rows(encoder, seed))
+    return null_from_queries(
+        unrelated, related, alpha=ALPHA / sources, asked="pictures asked by the built-in label they surely carry"
+    )
 
 
 def query_rows(encoder: Any, texts: Sequence[str]) -> Array:
@@ -80,15 +127,6 @@ def query_rows(encoder: Any, texts: Sequence[str]) -> Array:
     else:
         rows = encoder.encode([Words(title=text, source="query") for text in texts])
     return rows
-
-
-def _null_of_words(library: Library, series: Series, encoder: Any, seed: int) -> Null | None:
-    features = library.features(series)
-    if not len(features):
-        return None
-    scores = scan(features.blocks(), _unrelated_rows(encoder, seed))
-    related = _related_words(library, encoder, seed) if getattr(encoder, "base", None) else np.empty(0)
-    return null_from_queries(scores.best.max(axis=1), related, alpha=words_alpha())
 
 
 def _unrelated_rows(encoder: Any, seed: int) -> Array:
@@ -110,52 +148,79 @@ def _unrelated_rows(encoder: Any, seed: int) -> Array:
     return rows
 
 
-def _related_words(library: Library, encoder: Any, seed: int) -> Array:
-    """Scores of pictures against the name of the label that they surely carry: float [R]."""
-    specs = {series.spec for series in library.all_series()}
+def _asked_by_label(library: Library, encoder: Any, seed: int) -> Array:
+    """Scores of pictures against the name of the built-in label that they surely carry: float [R].
+
+    Kinder than life: the label comes from the classifier that the picture's own vector is made of.
+    """
+    specs = {series.spec: series for series, _ in usable(library)}
     if encoder.base not in specs:
         return np.empty(0)
-    image = build(encoder.base, "encoder")
-    series = library.series(encoder.base, owner="item")
-    features = _rows_of(library.features(series), _drawn(library, series, seed))
-    probabilities = image.probabilities(features)
-    best, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    members = np.flatnonzero(sure >= SURE)
-    if not len(members):
+    image, features = build(encoder.base, "encoder"), library.features(specs[encoder.base])
+    if not len(features):
         return np.empty(0)
-    names, which = np.unique(best[members], return_inverse=True)
-    labels = image.labels()
-    queries = unit_rows(encoder.encode_words([labels[name] for name in names]))
-    scores: Array = np.einsum("nd,nd->n", unit_rows(encoder.derive(features[members])), queries[which])
+    owners, starts, _ = _runs(features)
+    drawn = np.searchsorted(owners, _drawn(library, specs[encoder.base], seed))
+    rows = features.take(starts[drawn])
+    probabilities = image.probabilities(rows)
+    best, sure = probabilities.argmax(axis=1), probabilities.max(axis=1) >= SURE
+    if not sure.any():
+        return np.empty(0)
+    names, which = np.unique(best[sure], return_inverse=True)
+    queries = unit_rows(encoder.encode_words([image.labels()[name] for name in names]))
+    scores: Array = np.einsum("nd,nd->n", unit_rows(encoder.derive(rows[sure])), queries[which])
     return scores
 
 
+def _null_of_members(library: Library, series: Series, features: Features, encoder: Any, seed: int) -> Null:
+    """Ask some members as a search would, and see what they reach on others."""
+    owners, starts, counts = _runs(features)
+    places = np.searchsorted(owners, _drawn(library, series, seed))
+    places = places[: max(2, int(np.searchsorted(np.cumsum(counts[places]), ROWS, side="right")))]
+    rows = np.concatenate([starts[at] + np.arange(counts[at]) for at in places])
+    block = Block(features.take(rows), features.owners[rows], features.times_s[rows])
+    asking = [thinned(features.take(starts[at] + np.arange(counts[at]))) for at in places[:ASKING]]
+    found = scan([block], np.concatenate(asking))
+    edges = np.cumsum([0, *map(len, asking)])[:-1]
+    scores = np.add.reduceat(found.best, edges, axis=0) / np.array([[len(each)] for each in asking])
+    scores[np.arange(len(asking)), np.searchsorted(found.owners, owners[places[: len(asking)]])] = np.nan
+    related = np.array(list(_twins(library, series).values()))
+    alike = sum(each.takes == encoder.takes and not answers_words(each) for _, each in usable(library))
+    return null_from_members(
+        scores,
+        related,
+        owners=len(owners),
+        alpha=ALPHA / alike,
+        floor=FLOORS[encoder.takes],
+        asked=ASKED[encoder.takes],
+    )
+
+
+QUERY_ROWS = 16
+"""Rows of a video or sound that ask; longer ones are thinned evenly, in searches and nulls alike."""
+
+
+def thinned(rows: Array) -> Array:
+    """At most QUERY_ROWS rows of a query, spread evenly: float32 [Q, D]."""
+    chosen: Array = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), QUERY_ROWS)).astype(int))]
+    return chosen
+
+
+def _runs(features: Features) -> tuple[Array, Array, Array]:
+    """Owners that rise, the place of each one's first row, and how many rows it has; the store keeps them together."""
+    edges = np.flatnonzero(np.diff(features.owners)) + 1
+    starts = np.concatenate([[0], edges])
+    counts = np.diff(np.append(starts, len(features.owners)))
+    order = np.argsort(features.owners[starts], kind="stable")
+    return features.owners[starts][order], starts[order], counts[order]
+
+
 def _drawn(library: Library, series: Series, seed: int) -> Array:
-    """Keys of at most PAIRS items with rows, drawn by their contents. Returns int64 [n], in the order of the draw."""
+    """Keys of at most MEMBERS items with rows, drawn by their contents. Returns int64 [n], in the order of the draw."""
     start = hashlib.sha256(str(seed).encode()).hexdigest()
     sql = (
         "SELECT i.key FROM items i JOIN features f ON f.owner = i.key AND f.series = ? AND f.rows "
         "WHERE NOT i.removed AND i.id {} ? ORDER BY i.id LIMIT ?"
     )
-    after = library.catalogue.keys(sql.format(">="), (series.id, start, PAIRS))
-    return np.concatenate([after, library.catalogue.keys(sql.format("<"), (series.id, start, PAIRS - len(after)))])
-
-
-def _rows_of(features: Features, owners: Array) -> Array:
-    """Rows of some owners, as they come in the order of the owners, thinned evenly to PAIRS: float32 [n, D]."""
-    order = np.argsort(features.owners, kind="stable")
-    known = features.owners[order]
-    spans = zip(np.searchsorted(known, owners), np.searchsorted(known, owners, side="right"), strict=True)
-    rows = np.concatenate([order[first:last] for first, last in spans])
-    return features.take(rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), PAIRS)).astype(int))])
-
-
-def _null_of_members(library: Library, series: Series, encoder: Any, seed: int) -> Null | None:
-    features = library.features(series)
-    if not len(features):
-        return None
-    owners, first = np.unique(features.owners, return_index=True)
-    rows = unit_rows(features.take(first[np.searchsorted(owners, _drawn(library, series, seed))]))
-    likeness = (rows @ rows.T)[np.triu_indices(len(rows), 1)]
-    related = np.asarray(_twins(library, series), np.float64)
-    return null_from_pairs(likeness, related, owners=len(owners), alpha=ALPHA, floor=FLOORS[encoder.takes])
+    after = library.catalogue.keys(sql.format(">="), (series.id, start, MEMBERS))
+    return np.concatenate([after, library.catalogue.keys(sql.format("<"), (series.id, start, MEMBERS - len(after)))])

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from lightmeter.assets.files import FileLock
 from lightmeter.errors import LibraryReadOnlyError
 from lightmeter.library.connect import known
-from lightmeter.library.lock import WriterLock
 from lightmeter.search.exact import Block
 from lightmeter.types import Array
 
@@ -23,7 +23,7 @@ Row = tuple[Any, ...]
 class Catalogue:
     """A connection to library.sqlite, the folder it stands in, and whether it may write."""
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: WriterLock | None) -> None:
+    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: FileLock | None) -> None:
         self.folder = folder
         self.connection = connection
         self.lock = lock

@@ -83,7 +83,17 @@ def connect_to_write(path: Path) -> tuple[sqlite3.Connection, str]:
         raise known(path.parent, error) from error
     if got == "wal":
         return connection, ""
-    return connection, f"{path.parent} is on {kind}: no write-ahead log there, readers wait while a batch is written"
+    return connection, _no_log(path.parent, kind)
+
+
+def note_on_disk(folder: Path) -> str:
+    """What a reader should know of the disk, "" when nothing."""
+    kind = file_system(folder)
+    return _no_log(folder, kind) if kind in NETWORK_SYSTEMS else ""
+
+
+def _no_log(folder: Path, kind: str) -> str:
+    return f"{folder} is on {kind}: no write-ahead log there, readers wait while a batch is written"
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:

@@ -124,15 +124,18 @@ def _mark_homeless(catalogue: Catalogue, items: Iterable[int]) -> None:
     catalogue.execute_many(sql, [(each,) for each in items])
 
 
-def bury(catalogue: Catalogue, owner: str, keys: Sequence[int]) -> None:
-    """Forget the features of owners: their rows stay in their shards and no longer count."""
+def bury(catalogue: Catalogue, series: str | int, keys: Sequence[int]) -> None:
+    """Forget the features of owners: their rows stay in their shards and no longer count.
+
+    series: one by its id, or all of one kind of owner (`item`, `path`)
+    """
     chosen = json.dumps([int(key) for key in keys])
-    mine = "owner IN (SELECT value FROM json_each(?)) AND series IN (SELECT id FROM series WHERE owner = ?)"
+    mine = "owner IN (SELECT value FROM json_each(?)) AND series IN (SELECT id FROM series WHERE ? IN (id, owner))"
     catalogue.execute(
         f"INSERT OR IGNORE INTO dead SELECT shard, owner FROM features WHERE shard IS NOT NULL AND {mine}",
-        (chosen, owner),
+        (chosen, series),
     )
-    catalogue.execute(f"DELETE FROM features WHERE {mine}", (chosen, owner))
+    catalogue.execute(f"DELETE FROM features WHERE {mine}", (chosen, series))
 
 
 def known_path(catalogue: Catalogue, path: StrPath) -> KnownPath | None:

@@ -19,9 +19,9 @@ def specs_of(catalogue: Catalogue, item_id: str) -> set[str]:
 
 
 def having(catalogue: Catalogue, series: Series, owners: Sequence[int]) -> set[int]:
-    """Those of some owners that a series has features of."""
+    """Those of some owners that a series has features of, or that were marked as having none."""
     sql = "SELECT owner FROM features WHERE series = ? AND owner IN (SELECT value FROM json_each(?))"
-    return {row[0] for row in catalogue.rows(sql, (series.id, json.dumps(list(owners))))}
+    return {row[0] for row in catalogue.rows(sql, (series.id, json.dumps([int(key) for key in owners])))}
 
 
 def complete_paths(catalogue: Catalogue, encoders: Sequence[str], words: str) -> set[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmeter.errors import InvalidValueError
-from lightmeter.library.calibrating import null_of
+from lightmeter.library.calibrating import null_of, unusable, usable
 from lightmeter.library.filters import Where
 from lightmeter.library.store import Library
 
@@ -16,7 +16,7 @@ from lightmeter.library.store import Library
 def library_facts(library: Library) -> dict[str, Any]:
     """How much of what, by which encoders, and what a score means."""
     counts = library.counts()
-    nulls = {series.spec: null_of(library, series) for series in library.all_series()}
+    nulls = {series.spec: null_of(library, series, encoder)[0] for series, encoder in usable(library)}
     return {
         "library": str(library.folder),
         "items": counts.items,
@@ -25,6 +25,7 @@ def library_facts(library: Library) -> dict[str, Any]:
         "size_bytes": counts.size_bytes,
         "encoders": dict(counts.series),
         "thresholds": {spec: round(null.threshold, 4) for spec, null in nulls.items() if null},
+        "unusable": unusable(library),
         "tags": library.tag_counts(),
         "note": library.note,
     }
@@ -42,6 +43,7 @@ def status_facts(library: Library) -> tuple[dict[str, Any], list[dict[str, Any]]
         "missing_paths": counts.missing_paths,
         "removed": counts.removed,
         "unfinished_runs": sum(run["ended_at"] is None for run in runs[:1]),
+        "note": library.note,
     }
     return facts, [{"path": e.path, "code": e.code, "detail": e.detail} for e in library.errors()]
 
@@ -75,22 +77,28 @@ def facts_of(library: Library, path: Path) -> dict[str, Any]:
 
 
 def chosen_items(library: Library, paths: Sequence[Path], where: Where | None, *, missing: bool = False) -> list[int]:
-    """Keys of the items at some paths, or that fit a filter, or whose every path is gone.
+    """Keys of the items that fit all that is given: at these paths, let through by the filter, every path gone.
 
+    Nothing given chooses nothing.
     Raises InvalidValueError for a path that the library does not know.
     """
-    keys: list[int] = []
+    chosen: list[list[int]] = []
+    at: list[int] = []
     for path in paths:
         known = library.known_path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links
         if known is None or known.removed:
             raise InvalidValueError(f"PATH must be in the library, got {os.fspath(path)!r}: check the spelling")
-        keys.append(known.item)
+        at.append(known.item)
+    if paths:
+        chosen.append(at)
     if where is not None:
-        keys += library.items(where).keys.tolist()
+        chosen.append(library.items(where).keys.tolist())
     if missing:
         sql = (
             "SELECT i.key FROM items i WHERE NOT i.removed AND NOT EXISTS "
             "(SELECT 1 FROM paths p WHERE p.item = i.key AND NOT p.missing)"
         )
-        keys += library.catalogue.keys(sql).tolist()
-    return list(dict.fromkeys(keys))
+        chosen.append(library.catalogue.keys(sql).tolist())
+    first, *others = chosen or [[]]
+    narrow = [set(keys) for keys in others]
+    return [key for key in dict.fromkeys(first) if all(key in keys for keys in narrow)]

@@ -15,6 +15,7 @@ import numpy as np
 from lightmeter.errors import InvalidValueError, LibraryBusyError, UnknownNameError, nearest
 from lightmeter.library.catalogue import Catalogue
 from lightmeter.library.connect import NAME, connect_to_read
+from lightmeter.library.contents import bury
 from lightmeter.library.filters import Where, keys_sql
 from lightmeter.library.shards import Written, broken, open_shard, write_shard
 from lightmeter.search.exact import Block
@@ -91,7 +92,7 @@ def append(
         raise InvalidValueError("rows of one owner must stand together: sort the rows by owner")
     _check_known(catalogue, series, names)
     if replace:
-        _bury_in(catalogue, series, names)
+        bury(catalogue, series.id, names.tolist())
     written = write_shard(
         series_folder(catalogue, series.id), [block], spec=series.spec, dim=series.dim, rows=len(block.owners)
     )
@@ -134,15 +135,6 @@ def _check_known(catalogue: Catalogue, series: Series, names: Array) -> None:
         raise InvalidValueError(f"owners must be keys of {table}, got {stranger}: add the content first")
 
 
-def _bury_in(catalogue: Catalogue, series: Series, names: Array) -> None:
-    mine = "series = ? AND owner IN (SELECT value FROM json_each(?))"
-    values = (series.id, json.dumps(names.tolist()))
-    catalogue.execute(
-        f"INSERT OR IGNORE INTO dead SELECT shard, owner FROM features WHERE shard IS NOT NULL AND {mine}", values
-    )
-    catalogue.execute(f"DELETE FROM features WHERE {mine}", values)
-
-
 def register(
     catalogue: Catalogue, series: int, written: Written, runs: tuple[Array, Array, Array], *, again: bool = False
 ) -> int:
@@ -179,7 +171,7 @@ def forget(catalogue: Catalogue, series: Series, owners: Sequence[int] | None = 
     """Drop the features of some owners of a series, or of all."""
     if owners is None:
         owners = catalogue.keys("SELECT owner FROM features WHERE series = ?", (series.id,)).tolist()
-    _bury_in(catalogue, series, np.asarray(owners, np.int64))
+    bury(catalogue, series.id, owners)
 
 
 # -- reading --------------------------------------------------------------------------------------------------------

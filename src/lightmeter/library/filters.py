@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, get_args
 
 from lightmeter.errors import InvalidValueError, nearest
@@ -15,8 +16,8 @@ class Where:
     """What the items of a view must be; every field that is set must hold.
 
     tags, words, path_glob and missing speak of one and the same path. words: whole words or phrases in title or
-    keywords, any case. after, before: `2024`, `2024-05` or a full ISO date, half-open, held against the moment a file
-    was taken. path_glob: `*` crosses folders; a pattern that starts with neither `/` nor `*` may match anywhere
+    keywords, any case. after, before: `2024`, `2024-05` or a full ISO date without a zone, half-open, held against the
+    moment a file was taken. path_glob: `*` crosses folders; a pattern that starts with neither `/` nor `*` may match anywhere
     below a folder. missing: True keeps only paths that were not found at the last look.
     """
 
@@ -44,10 +45,30 @@ class Where:
                     f"{name} must be one of {', '.join(allowed)}, got {value!r}{nearest(value, allowed)}"
                 )
         for name, value in (("after", self.after), ("before", self.before)):
-            if value is not None and not re.fullmatch(r"\d{4}(-\d\d(-\d\d([T ][\d:.]+(Z|[+-]\d\d:?\d\d)?)?)?)?", value):
-                raise InvalidValueError(f"{name} must be a date such as 2024-05-31, got {value!r}")
+            if value is not None:
+                _moment(name, value)
         if isinstance(self.tags, str) or isinstance(self.words, str):
             raise InvalidValueError("tags and words must be tuples of text: write ('cat',)")
+
+
+_DATE = re.compile("[0-9]{4}(-[0-9]{2}(-[0-9]{2}([T ][0-9:.]+)?)?)?")
+
+
+def _moment(name: str, text: str) -> str:
+    """A date as `taken_at` spells it, so that text compares as time; part of a date stays part of one.
+
+    >>> _moment("after", "2024-05"), _moment("after", "2024-05-31 07:08")
+    ('2024-05', '2024-05-31T07:08:00')
+    """
+    try:
+        if not _DATE.fullmatch(text):
+            raise ValueError
+        moment = datetime.fromisoformat(text + "-01-01"[len(text) - 4 :])
+    except ValueError:
+        raise InvalidValueError(
+            f"{name} must be a date such as 2024-05-31 or 2024-05-31T07:08, without a zone (files hold none), got {text!r}"
+        ) from None
+    return moment.isoformat() if len(text) > 10 else text
 
 
 def fold(text: str) -> str:
@@ -72,8 +93,8 @@ def _item_conditions(where: Where) -> tuple[list[str], list[Any]]:
     pairs: list[tuple[str, Any]] = [
         ("i.kind = ?", where.kind),
         ("i.state = ?", where.state),
-        ("i.taken_at >= ?", where.after),
-        ("i.taken_at < ?", where.before),
+        ("i.taken_at >= ?", where.after and _moment("after", where.after)),
+        ("i.taken_at < ?", where.before and _moment("before", where.before)),
         ("i.size_bytes >= ?", where.min_bytes),
         ("i.size_bytes < ?", where.max_bytes),
         ("i.duration_s >= ?", where.min_duration_s),

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lightmeter.assets.files import FileLock
 from lightmeter.errors import LibraryDamagedError, LibraryNotFoundError
 from lightmeter.library.catalogue import Catalogue
 from lightmeter.library.connect import NAME, connect_to_read, connect_to_write
 from lightmeter.library.features import is_among, runs_of
-from lightmeter.library.lock import WriterLock
 from lightmeter.library.opening import LOCK_NAME, check_length, check_version, sweep
 from lightmeter.library.salvage import salvage
 from lightmeter.library.shards import check_shard, open_shard
@@ -57,7 +57,7 @@ def fsck(folder: Path, *, repair: bool = False, wait_s: float = 0.0) -> Health:
         )
     if not repair:
         return _read_only(folder)
-    lock = WriterLock(folder / LOCK_NAME)
+    lock = FileLock(folder / LOCK_NAME)
     lock.take(wait_s)
     try:
         return _repair(folder, lock)
@@ -77,7 +77,7 @@ def _read_only(folder: Path) -> Health:
         catalogue.close()
 
 
-def _repair(folder: Path, lock: WriterLock) -> Health:
+def _repair(folder: Path, lock: FileLock) -> Health:
     found = _read_only(folder)
     ill = [problem for problem in found.problems if problem.place == "catalogue"]
     if ill:

@@ -8,11 +8,11 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+from lightmeter.assets.files import FileLock
 from lightmeter.errors import LibraryNotFoundError, LibraryVersionError
 from lightmeter.library import schema
 from lightmeter.library.catalogue import Catalogue
-from lightmeter.library.connect import NAME, connect_to_read, connect_to_write, damaged, known
-from lightmeter.library.lock import WriterLock
+from lightmeter.library.connect import NAME, connect_to_read, connect_to_write, damaged, known, note_on_disk
 from lightmeter.library.migrate import migrate
 from lightmeter.library.shards import broken, make_folder, sync_folder
 
@@ -30,9 +30,9 @@ def open_catalogue(
         )
     if not write:
         catalogue = Catalogue(folder, connect_to_read(path), None)
-        return _looked_over(catalogue), ""
+        return _looked_over(catalogue), note_on_disk(folder)
     make_folder(folder)
-    lock = WriterLock(folder / LOCK_NAME)
+    lock = FileLock(folder / LOCK_NAME)
     lock.take(wait_s, waiting=waiting)
     connection = None
     try:

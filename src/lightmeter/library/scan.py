@@ -20,7 +20,7 @@ class Found:
     """A file that may be media.
 
     path: absolute, undecodable bytes as surrogates · root: the folder that was asked for
-    stamp_ns: the newest change of the file or of the words beside it
+    stamp_ns: the newest change of the file or of the words beside it, within what 64 bits hold (1677 to 2262)
     """
 
     path: str
@@ -92,7 +92,7 @@ def _look(path: str, root: Path, inside: Sequence[str], result: Scan) -> None:
     except OSError:
         result.skipped += 1  # gone since it was listed
         return
-    found = Found(path, os.fspath(root), status.st_size, max(status.st_mtime_ns, _words_ns(path)))
+    found = Found(path, os.fspath(root), status.st_size, _within_64_bits(max(status.st_mtime_ns, _words_ns(path))))
     if stat.S_ISLNK(status.st_mode):
         target = os.path.realpath(path)
         if any(target == base or target.startswith(base.rstrip(os.sep) + os.sep) for base in inside):
@@ -124,3 +124,8 @@ def _words_ns(path: str) -> int:
         except OSError:
             continue
     return newest
+
+
+def _within_64_bits(time_ns: int) -> int:
+    """A file's date may lie anywhere; a database's number may not."""
+    return max(-(1 << 63), min(time_ns, (1 << 63) - 1))

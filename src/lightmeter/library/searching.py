@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,22 @@ from typing import Any, Literal
 import numpy as np
 
 from lightmeter.errors import InvalidValueError
-from lightmeter.library.calibrating import null_of, query_rows
+from lightmeter.library.calibrating import (
+    answers_words,
+    null_of,
+    query_rows,
+    thinned,
+    unusable,
+    usable,
+)
 from lightmeter.library.features import Series
 from lightmeter.library.filters import Where
-from lightmeter.library.stage import SOUND_WINDOW_S
+from lightmeter.library.looking import encode_file
 from lightmeter.library.store import Library
 from lightmeter.media.sniff import is_media_name, sniff
-from lightmeter.parts import build
-from lightmeter.search.exact import Scores, scan, top
+from lightmeter.search.exact import scan_mean, top
 from lightmeter.search.null import Null
-from lightmeter.types import Array, Image, Item
+from lightmeter.types import Array, Item
 
 QueryKind = Literal["words", "image", "video", "sound", "none"]
 
@@ -47,30 +54,45 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One series that was asked, and the null by which it was judged."""
+    """One series that was asked, and the null by which it was judged.
+
+    nearest: best score of any item, None where there was none to look at
+    fresh: whether the null was measured on the library as it is now
+    """
 
     evidence: str
     spec: str
     null: Null
+    nearest: float | None
+    fresh: bool
+
+    def said(self) -> str:
+        """How it was judged, for people."""
+        nearest = "" if self.nearest is None else f", nearest {self.nearest:.3f}"
+        stale = "" if self.fresh else "; measured before the last change, `lightmeter index` measures again"
+        return f"{self.evidence}: near enough from {self.null.threshold:.3f}{nearest} · {self.null.said()}{stale}"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Hits, best first, and how they were judged. nearest: best score of each source, also where none was enough."""
+    """Hits, best first, and how they were judged. unusable: specs of series whose encoder is not here."""
 
     kind: QueryKind
     hits: list[Hit]
     sources: list[Source]
-    nearest: dict[str, float]
     looked_at: int
+    unusable: list[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
+    """Scores of one series: owners int64 [M], values float32 [M], times_s float64 [M]."""
+
     source: Source
     series: Series
-    scores: Scores
+    owners: Array
     values: Array
+    times_s: Array
 
 
 def kind_of_query(query: str) -> QueryKind:
@@ -106,6 +128,7 @@ def search(
     query: words, or the path of a picture, video or sound; None lists what the filters let through
     by: for a video, whether its pictures or its sound ask (auto: its pictures)
     everything: also what is not near enough, for looking at the scores
+    Every series of the right kind is asked and judged by its own null; a video or sound asks with at most 16 rows.
     Raises InvalidValueError, RejectedFileError (a query file that cannot be read).
     Cost: encoding the query, then one pass over the features of the series that are asked.
     """
@@ -132,85 +155,83 @@ def _asked_by(kind: QueryKind, by: str) -> Literal["image", "sound"]:
 def _listed(library: Library, where: Where | None, k: int) -> Answer:
     view = library.items(where)
     hits = [Hit(item, int(key), 1.0, 0.0, "filter", None) for item, key in zip(view[:k], view.keys[:k], strict=True)]
-    return Answer("none", hits, [], {}, len(view))
+    return Answer("none", hits, [], len(view), [])
 
 
 def _ask_words(library: Library, text: str, where: Where | None) -> list[_Found]:
     found = []
-    for series in library.all_series():
-        encoder = build(series.spec, "encoder")
-        null = null_of(library, series)
-        if null is None or not (hasattr(encoder, "encode_words") or encoder.takes == "words"):
-            continue
-        evidence = "picture" if hasattr(encoder, "encode_words") else "words"
-        scores = scan(library.features(series, where).blocks(), query_rows(encoder, [text]))
-        found.append(_Found(Source(evidence, series.spec, null), series, scores, scores.best[0]))
+    for series, encoder in usable(library):
+        if answers_words(encoder):
+            evidence = "words" if encoder.takes == "words" else "picture"
+            found += _ask(library, series, encoder, evidence, query_rows(encoder, [text]), where)
     return found
 
 
 def _ask_file(library: Library, path: Path, takes: Literal["image", "sound"], where: Where | None) -> list[_Found]:
-    for series in library.all_series():
-        encoder = build(series.spec, "encoder")
-        null = null_of(library, series)
-        if null is not None and encoder.takes == takes and not hasattr(encoder, "encode_words"):
-            rows = encoder.encode(_read_query(path, takes, encoder))
-            scores = scan(library.features(series, where).blocks(), rows)
+    found = []
+    for series, encoder in usable(library):
+        if encoder.takes == takes and not answers_words(encoder):
             evidence = "picture" if takes == "image" else "sound"
-            return [_Found(Source(evidence, series.spec, null), series, scores, scores.best.mean(axis=0))]
-    return []
+            rows = thinned(encode_file(path, series.spec, takes))
+            found += _ask(library, series, encoder, evidence, rows, where)
+    return found
 
 
-def _read_query(path: Path, takes: Literal["image", "sound"], encoder: Any) -> Sequence[Any]:
-    from lightmeter.media.images import read_image
-    from lightmeter.media.sound import SoundReader
-    from lightmeter.media.video import FrameReader
-
-    if takes == "sound":
-        return [sound for _, sound in SoundReader(path, block_s=SOUND_WINDOW_S)]
-    found = sniff(path)
-    if found is not None and found.kind == "image":
-        return [read_image(path, short_side=encoder.short_side).value]
-    return [Image(frame) for _, frame in FrameReader(path, fps=1.0, short_side=encoder.short_side)]
+def _ask(
+    library: Library, series: Series, encoder: Any, evidence: str, rows: Array, where: Where | None
+) -> list[_Found]:  # fmt: skip
+    null, fresh = null_of(library, series, encoder)
+    if null is None:
+        return []
+    owners, values, times_s = scan_mean(library.features(series, where).blocks(), rows)
+    nearest = float(values.max()) if len(values) else None
+    return [_Found(Source(evidence, series.spec, null, nearest, fresh), series, owners, values, times_s)]
 
 
 def _answer(library: Library, kind: QueryKind, found: Sequence[_Found], k: int, everything: bool) -> Answer:
     """Judge each source by its own null, put them on one scale, keep each item's best evidence."""
-    best: dict[int, tuple[float, _Found, int, int]] = {}
-    nearest: dict[str, float] = {}
+    best: dict[int, tuple[float, _Found, int]] = {}
     for each in found:
-        if not len(each.values):
-            continue
-        nearest[each.source.evidence] = float(each.values.max())
         surprise = each.source.null.surprise(each.values)
-        enough = (
-            np.arange(len(each.values)) if everything else np.flatnonzero(each.values >= each.source.null.threshold)
-        )
-        chosen = enough[top(each.values[enough], k * 4)] if len(enough) else enough
-        items = _items_of(library, each, chosen)
-        for at, item in zip(chosen, items, strict=True):
+        for item, at in _best_items(library, each, k, everything):
             if item not in best or surprise[at] > best[item][0]:
-                best[item] = (float(surprise[at]), each, int(at), int(each.scores.owners[at]))
+                best[item] = (float(surprise[at]), each, at)
     ranked = sorted(best.items(), key=lambda pair: (-pair[1][0], pair[0]))[:k]
     view = library.items_of([item for item, _ in ranked])
     hits = [_hit(library, item, key, entry) for item, (key, entry) in zip(view, ranked, strict=True)]
-    return Answer(kind, hits, [each.source for each in found], nearest, max((len(f.values) for f in found), default=0))
+    looked_at = max((len(each.values) for each in found), default=0)
+    return Answer(kind, hits, [each.source for each in found], looked_at, unusable(library))
+
+
+def _best_items(library: Library, found: _Found, k: int, everything: bool) -> list[tuple[int, int]]:
+    """The k best items of a source that are near enough, each with the place of its best owner, best first."""
+    enough = np.flatnonzero(found.values >= (-np.inf if everything else found.source.null.threshold))
+    wanted = k
+    while True:  # an item may stand at many paths, each with its own words: look further until there are k items
+        chosen = enough[top(found.values[enough], wanted)]
+        items: dict[int, int] = {}
+        for item, at in zip(_items_of(library, found, chosen), chosen.tolist(), strict=True):
+            items.setdefault(item, at)
+        if len(items) >= k or len(chosen) == len(enough):
+            return list(items.items())[:k]
+        wanted *= 4
 
 
 def _items_of(library: Library, found: _Found, chosen: Array) -> list[int]:
-    owners = found.scores.owners[chosen].tolist()
+    owners = found.owners[chosen].tolist()
     if found.series.owner == "item":
         return list(owners)
-    sql = f"SELECT key, item FROM paths WHERE key IN ({','.join('?' * len(owners))})"
-    items: dict[int, int] = dict(library.catalogue.rows(sql, owners))
+    sql = "SELECT key, item FROM paths WHERE key IN (SELECT value FROM json_each(?))"
+    items: dict[int, int] = dict(library.catalogue.rows(sql, (json.dumps(owners),)))
     return [items[owner] for owner in owners]
 
 
-def _hit(library: Library, item: Item, key: int, entry: tuple[float, _Found, int, int]) -> Hit:
-    surprise, found, at, owner = entry
+def _hit(library: Library, item: Item, key: int, entry: tuple[float, _Found, int]) -> Hit:
+    surprise, found, at = entry
     evidence = found.source.evidence
     if evidence == "words":
-        told = library.words_of([owner]).get(owner, ())
+        owner = int(found.owners[at])
+        told = [each for each in library.words_of([owner]).get(owner, ()) if each.text]
         evidence = "words: " + " | ".join(f"{each.source} {each.text!r}" for each in told)
-    moments = found.scores.times_s[:, at]
-    time_s = float(moments[0]) if len(moments) and np.isfinite(moments[0]) else None
-    return Hit(item, key, float(found.values[at]), surprise, evidence, time_s)
+    moment = float(found.times_s[at])
+    return Hit(item, key, float(found.values[at]), surprise, evidence, moment if np.isfinite(moment) else None)

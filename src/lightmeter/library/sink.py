@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -63,8 +62,7 @@ class IndexSink:
             id=value["id"], kind=value["kind"], size_bytes=value["size_bytes"], state=value["state"], reason=notes,
             duration_s=value["duration_s"], width=value["width"], height=value["height"],
         )  # fmt: skip
-        taken_at = value["taken_at"] or _iso(value["stamp_ns"])
-        key = self.library.add_content(item, taken_at=taken_at)
+        key = self.library.add_content(item, taken_at=value["taken_at"])
         path = self.library.add_path(value["path"], key, size_bytes=value["size_bytes"], mtime_ns=value["stamp_ns"])
         self.library.clear_errors(value["path"])
         self.library.set_words(
@@ -110,19 +108,22 @@ class _Rows:
         library.mark_empty(series, empty)
 
 
-def twins_of(results: Sequence[Result]) -> dict[str, list[float]]:
-    """Spec → cosines of the files of a batch with changed copies of themselves."""
-    found: dict[str, list[float]] = {}
+def twins_of(results: Sequence[Result]) -> dict[str, dict[str, float]]:
+    """Spec → id of a content → cosine with a changed copy of itself, of the files of one batch that measured it."""
+    found: dict[str, dict[str, float]] = {}
     for result in results:
         for spec, cosine in result.value["twins"].items():
-            found.setdefault(spec, []).append(cosine)
+            found.setdefault(spec, {})[result.value["id"]] = cosine
     return found
 
 
-def _iso(time_ns: int) -> str:
-    return datetime.fromtimestamp(time_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
 def path_key(path: str, size_bytes: int, stamp_ns: int) -> str:
-    """The name of a task, in plain text: the same file unchanged has the same key, so a failure is not tried again."""
-    return f"{os.fsencode(path).decode('utf-8', 'backslashreplace')}|{size_bytes}|{stamp_ns}"
+    r"""The name of a task, in plain text: the same file unchanged has the same key, so a failure is not tried again.
+
+    Two paths never share one: a byte that is not UTF-8 becomes `\xhh`, a backslash becomes two.
+
+    >>> print(path_key("caf\udce9", 1, 2), path_key(r"caf\xe9", 1, 2))
+    caf\xe9|1|2 caf\\xe9|1|2
+    """
+    plain = os.fsencode(path).replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    return f"{plain}|{size_bytes}|{stamp_ns}"

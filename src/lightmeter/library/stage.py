@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,17 @@ from lightmeter.engines.stage import Beat, Failure, Result, Task
 from lightmeter.errors import RejectedFileError
 from lightmeter.library.coverage import specs_of
 from lightmeter.library.twins import twin_of_image, twin_of_sound
-from lightmeter.media.door import open_file
+from lightmeter.media.door import open_file, pinned
 from lightmeter.media.limits import DEFAULT_LIMITS, MediaLimits
 from lightmeter.media.probe import Probe, probe
-from lightmeter.media.words import read_words
+from lightmeter.media.words import find_words
 from lightmeter.parts import build
 from lightmeter.types import Array, Image, Words
 
 VERSION = 1
 FRAMES_AT_ONCE = 16
 SOUND_WINDOW_S = 10.0
+MOST_WORD_NOTES = 3
 
 
 @dataclass(slots=True)
@@ -74,16 +76,20 @@ class IndexStage:
         tools = self._open
         assert tools is not None, "run before open"
         path = Path(asked["path"])
-        before = _stamp(path)
+        with pinned(path, asked["root"]) as status:
+            found = self._read(tools, path, asked, beat)
+            if _now(path) != _stamp(status):
+                raise RejectedFileError("changed", "the file changed while it was read: index again")
+        return found | {"taken_at": found["taken_at"] or _iso(status.st_mtime)}
+
+    def _read(self, tools: _Tools, path: Path, asked: dict[str, Any], beat: Beat) -> dict[str, Any]:
         digest = sha256_file(path, beat)
         seen = probe(path, self.limits)
-        words = read_words(path, Path(asked["root"]))
+        words = find_words(path, Path(asked["root"]), limits=self.limits, beat=beat)
         known = specs_of(tools.library.catalogue, digest)
         reader = _Encoding(self, tools, path, seen, beat)
         features = reader.features([encoder for encoder in tools.encoders if encoder.spec not in known])
         twins = reader.twins() if asked.get("twin") else {}
-        if _stamp(path) != before:
-            raise RejectedFileError("changed", "the file changed while it was read: index again")
         return {
             "path": asked["path"],
             "size_bytes": asked["size_bytes"],
@@ -95,9 +101,9 @@ class IndexStage:
             "duration_s": seen.duration_s,
             "taken_at": seen.taken_at,
             "state": reader.state,
-            "notes": reader.notes,
-            "words": [(each.source, each.title, each.keywords) for each in words],
-            "words_features": _encode_words(tools.text, words),
+            "notes": [*reader.notes, *words.notes[:MOST_WORD_NOTES]],
+            "words": [(each.source, each.title, each.keywords) for each in words.value],
+            "words_features": _encode_words(tools.text, words.value),
             "features": features,
             "twins": twins,
         }
@@ -116,13 +122,24 @@ def sha256_file(path: Path, beat: Beat) -> str:
     return digest.hexdigest()
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    """What changes when a file is written to or replaced."""
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is written to or replaced; not its ctime, which a new name or mode changes as well."""
+    return status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns
+
+
+def _now(path: Path) -> tuple[int, ...]:
     try:
-        now = os.lstat(path)
+        return _stamp(os.lstat(path))
     except OSError as error:
         raise RejectedFileError("missing", f"the file is gone since it was listed: {error.strerror}") from error
-    return now.st_dev, now.st_ino, now.st_mode, now.st_size, now.st_mtime_ns
+
+
+def _iso(time_s: float) -> str | None:
+    """The date of a file; None beyond the years 1 to 9999."""
+    try:
+        return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from lightmeter.errors import InvalidValueError, LibraryNotFoundError
-from lightmeter.library import contents, features, gc
+from lightmeter.library import contents, coverage, features, gc
 from lightmeter.library.catalogue import Catalogue
 from lightmeter.library.contents import FileError, KnownPath, StrPath, Tag
 from lightmeter.library.features import Features, Series
@@ -69,7 +69,7 @@ class Library:
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """The connection to library.sqlite, in autocommit mode, for tables of other parts."""
+        """The connection to library.sqlite, in autocommit mode, for the `engine_*` tables of runs."""
         return self._catalogue.connection
 
     @property
@@ -241,8 +241,7 @@ class Library:
 
     def having(self, series: Series, owners: Sequence[int]) -> set[int]:
         """Those of some owners that have features, or were marked as having none."""
-        sql = "SELECT owner FROM features WHERE series = ? AND owner IN (SELECT value FROM json_each(?))"
-        return {row[0] for row in self._catalogue.rows(sql, (series.id, json.dumps([int(key) for key in owners])))}
+        return coverage.having(self._catalogue, series, owners)
 
     def missing(self, spec: str | Series, where: Where | None = None, *, owner: str | None = None) -> Array:
         """Keys of the owners that have no features yet. Returns int64 [N]."""

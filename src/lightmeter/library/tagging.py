@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from lightmeter.errors import InvalidValueError
-from lightmeter.library.calibrating import null_of
+from lightmeter.library.calibrating import null_of, usable
 from lightmeter.library.contents import Tag
 from lightmeter.library.features import Series
 from lightmeter.library.filters import Where
 from lightmeter.library.store import Library
-from lightmeter.parts import build
 from lightmeter.search.exact import scan, top
 from lightmeter.types import Array
 
@@ -51,14 +50,14 @@ def tag_with(
 ) -> list[Tagged]:
     """Label items with words of one's own, without training.
 
-    at_least: lowest cosine that counts; None takes the threshold of a search by words (false alarms 1 in 40 a label).
+    at_least: lowest cosine that counts; None takes the threshold of a search by words, label by label.
     Raises InvalidValueError where there are no labels or the library has no joint encoder's features.
     """
     named = list(dict.fromkeys(label.strip() for label in labels if label.strip()))
     if not named:
         raise InvalidValueError("labels must be words, got none: give some, or --builtin")
     series, encoder = _joint(library)
-    null = null_of(library, series)
+    null, _ = null_of(library, series, encoder)
     if null is None:
         return []
     scores = scan(library.features(series, where).blocks(), encoder.encode_words(named))
@@ -108,16 +107,14 @@ def _store(
 
 
 def _classifier(library: Library) -> tuple[Series, Any]:
-    for series in library.all_series():
-        encoder = build(series.spec, "encoder")
+    for series, encoder in usable(library):
         if hasattr(encoder, "probabilities"):
             return series, encoder
     raise InvalidValueError("built-in labels need a classifier's features: index with --encoder efficientnet-lite")
 
 
 def _joint(library: Library) -> tuple[Series, Any]:
-    for series in library.all_series():
-        encoder = build(series.spec, "encoder")
+    for series, encoder in usable(library):
         if hasattr(encoder, "encode_words"):
             return series, encoder
     raise InvalidValueError("labels of your own need a joint encoder's features: index with --encoder conse")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO, cast
 
-from lightmeter.errors import RejectedFileError
+from lightmeter.assets.unpacking import BROKEN_ARCHIVE, tar_members
+from lightmeter.errors import RejectedFileError, UnsafeFileError
 
 MAX_NAME_BYTES = 255
 MAX_RATIO = 100
@@ -34,7 +36,7 @@ class Content:
         """The next bytes, none at the end. Raises RejectedFileError where the archive ends early."""
         try:
             return self._file.read(size_bytes)
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (*BROKEN_ARCHIVE, OSError) as error:
             raise RejectedFileError("archive-damaged", f"{self._archive} does not read: {error}") from error
 
 
@@ -48,19 +50,27 @@ def members(path: Path, limits: ArchiveLimits | None = None) -> Iterator[tuple[s
     room = max(1 << 20, path.stat().st_size * MAX_RATIO)
     seen: set[str] = set()
     try:
-        with tarfile.open(path, "r|*") as archive:
-            for member in archive:
+        with path.open("rb") as packed:
+            for archive, member in tar_members(_plain(packed)):
                 check_member(member, seen, limits)
-                room -= member.size
-                if room < 0:
+                if archive.offset > room:  # where the next header stands: what came before it, headers and all
                     raise RejectedFileError("archive-ratio", f"{path.name} unpacks to over {MAX_RATIO} times its size")
                 file = archive.extractfile(member)
                 assert file is not None, member.name
                 yield member.name, member.size, Content(file, path.name)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        if isinstance(error, RejectedFileError):
-            raise
+    except RejectedFileError:
+        raise
+    except UnsafeFileError as error:
+        raise RejectedFileError("archive-header", f"{path.name}: {error}") from error
+    except (*BROKEN_ARCHIVE, OSError) as error:
         raise RejectedFileError("archive-damaged", f"{path.name} does not read: {error}") from error
+
+
+def _plain(packed: BinaryIO) -> BinaryIO:
+    """The tar itself, unpacked as it is read."""
+    zipped = packed.read(2) == b"\x1f\x8b"
+    packed.seek(0)
+    return cast(BinaryIO, gzip.GzipFile(fileobj=packed)) if zipped else packed
 
 
 def check_member(member: tarfile.TarInfo, seen: set[str], limits: ArchiveLimits) -> None:

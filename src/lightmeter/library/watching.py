@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lightmeter.errors import InvalidValueError
 from lightmeter.library.indexing import IndexOptions, dry_run
+
+STOPPED = 130
 
 
 def watch(
@@ -18,18 +21,20 @@ def watch(
     every_s: float,
     run: Callable[[], int],
     looks: int | None = None,
-) -> None:
-    """Call `run` whenever something changed, until Ctrl-C (or after `looks` looks).
+) -> int:
+    """Call `run` whenever something changed, until Ctrl-C (or after `looks` looks). Returns the last code of `run`.
 
+    A `run` that gives 130 was stopped by Ctrl-C: that ends the watch too.
     A file that is still growing is read again at the next look.  Cost: one stat a file a look.
     """
-    if every_s <= 0:
+    if not 0 < every_s < math.inf:
         raise InvalidValueError(f"--every must be above 0 seconds, got {every_s}")
-    run()
+    code = run()
     seen = 0
-    while looks is None or seen < looks:
+    while code != STOPPED and (looks is None or seen < looks):
         time.sleep(every_s)
         seen += 1
         plan = dry_run(folders, folder, options)
         if plan.fresh or plan.gone or plan.healed:
-            run()
+            code = run()
+    return code

@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from io import BufferedReader
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lightmeter.errors import LightmeterError, RejectedFileError
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of an object in memory: the same file must be refused in the same words
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_pinned: ContextVar[tuple[str, str] | None] = ContextVar("pinned", default=None)  # path, and the way to its open file
 
 
 def open_file(path: Path | str, *, follow: bool = True) -> BufferedReader:
@@ -23,7 +25,11 @@ def open_file(path: Path | str, *, follow: bool = True) -> BufferedReader:
     follow: whether the path may be a symbolic link (whoever names the path has judged it)
     """
     try:
-        descriptor = os.open(path, _FLAGS if follow else _FLAGS | os.O_NOFOLLOW)
+        pin = _pinned.get()
+        if pin is not None and os.fspath(path) == pin[0]:
+            descriptor = os.open(pin[1], _FLAGS)  # another look at the same file, from its beginning
+        else:
+            descriptor = os.open(path, _FLAGS if follow else _FLAGS | os.O_NOFOLLOW)
     except (OSError, ValueError) as error:
         code = getattr(error, "errno", None)
         if code in (errno.ENOENT, errno.ENOTDIR):
@@ -38,6 +44,28 @@ def open_file(path: Path | str, *, follow: bool = True) -> BufferedReader:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+@contextmanager
+def pinned(path: Path | str, inside: Path | str) -> Iterator[os.stat_result]:
+    """Open a file once: whoever opens this path within the block gets that very file, whatever stands there by then.
+
+    Yields the file's status. Raises RejectedFileError: `link-outside` where the file really lies outside the folder (or
+    file) `inside`, because a folder on the way to it became a link; `not-a-file` for a link in its own place.
+    What `inside` itself stands for is not asked: it was named by the user.
+    """
+    with open_file(path, follow=False) as file:
+        way = f"/proc/self/fd/{file.fileno()}"
+        real, base = os.readlink(way), os.path.realpath(inside)  # noqa: PTH115  a Path is slower
+        if real != base and not real.startswith(os.path.join(base, "")):  # noqa: PTH118
+            raise RejectedFileError(
+                "link-outside", f"{name_of(path)} leads out of the folder by a link: index its target"
+            )
+        token = _pinned.set((os.fspath(path), way))
+        try:
+            yield os.fstat(file.fileno())
+        finally:
+            _pinned.reset(token)
 
 
 def read_bytes(path: Path | str, limit_bytes: int, *, follow: bool = True) -> bytes:

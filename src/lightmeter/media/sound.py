@@ -17,13 +17,16 @@ from lightmeter.media.limits import DEFAULT_LIMITS, MediaLimits
 from lightmeter.media.reading import Reading
 from lightmeter.types import Array, Sound
 
+_FROM_ZERO = ("matroska", "mp4", "m4a")  # formats whose clock starts at 0 when they are played
+
 
 class SoundReader:
     """Iterates over (start_s, Sound) blocks of a file's sound, each `block_s` long but the last.
 
     Sounds are one channel (the mean of all but that for low effects), resampled to rate_hz, loudness untouched.
-    state, notes, duration_s: complete once the iteration has ended
-    Memory: one block, whatever the length.
+    start_s: since the first frame of a video, or since a file's own zero: a track may begin late
+    state, notes, duration_s (of the sound itself): complete once the iteration has ended
+    Memory: one block, whatever the length. A gap inside a track is closed up: times behind it are early by its length.
     Raises RejectedFileError: what `sniff` raises, `no-sound`, `unreadable`, `too-large`.
     """
 
@@ -43,7 +46,7 @@ class SoundReader:
         self.beat = beat
         self.state: Literal["ok", "damaged"] = "ok"
         self.notes: tuple[str, ...] = ()
-        self.duration_s = 0.0
+        self.start_s = self.duration_s = 0.0
 
     def __iter__(self) -> Iterator[tuple[float, Sound]]:
         held: list[Array] = []
@@ -53,11 +56,11 @@ class SoundReader:
             count += len(piece)
             while count >= self.block:
                 joined = np.concatenate(held)
-                yield done / self.rate_hz, Sound(joined[: self.block], self.rate_hz)
+                yield self.start_s + done / self.rate_hz, Sound(joined[: self.block], self.rate_hz)
                 done += self.block
                 held, count = [joined[self.block :]], count - self.block
         if count:
-            yield done / self.rate_hz, Sound(np.concatenate(held), self.rate_hz)
+            yield self.start_s + done / self.rate_hz, Sound(np.concatenate(held), self.rate_hz)
 
     def _pieces(self) -> Iterator[Array]:
         with open_container(self.path, self.limits) as opened:
@@ -67,6 +70,7 @@ class SoundReader:
             samples = 0
             for piece in track:
                 samples += len(piece)
+                self.start_s = track.start_s
                 self.duration_s = samples / self.rate_hz
                 if self.duration_s > self.limits.duration_s:
                     raise RejectedFileError(
@@ -90,6 +94,7 @@ class _Track:
         self.opened, self.stream, self.pulse = opened, opened.sound, pulse
         self.resampler = AudioResampler(format="fltp", rate=rate_hz)
         self.errors, self.clipped, self.damaged = 0, False, False
+        self.first_s: float | None = None  # stamp of the first frame
         for other in opened.container.streams:
             if other is not self.stream:
                 other.discard = Discard.all
@@ -102,6 +107,8 @@ class _Track:
             for packet in self.opened.container.demux(self.stream):
                 self.pulse.beat()
                 for frame in self._decode(packet):
+                    if self.first_s is None:
+                        self.first_s = float(frame.pts * frame.time_base) if frame.pts is not None else 0.0
                     yield from self._resample(frame)
         except FFmpegError:
             self.errors += 1
@@ -135,14 +142,36 @@ class _Track:
         found = []
         if self.errors:
             found.append(f"{self.errors} parts could not be decoded")
-        stream = self.stream
-        declared_s = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
-        if declared_s is not None and declared_s - seen_s > max(0.5, 0.02 * declared_s):
-            found.append(f"it ends at {seen_s:.2f} s, its header says {declared_s:.2f} s")
+        declared_s, end_s = self._ends(seen_s)
+        if declared_s is not None and declared_s - end_s > max(0.5, 0.02 * declared_s):
+            found.append(f"it ends at {end_s:.2f} s, its header says {declared_s:.2f} s")
         self.damaged = bool(found)
         if self.clipped:
             found.append("samples beyond -1..1 were clipped")
         return tuple(found)
+
+    @property
+    def start_s(self) -> float:
+        """When the first sample is heard, never below 0; formats whose clock starts anywhere start with the sound."""
+        first_s, video = self.first_s or 0.0, self.opened.video
+        if video is not None:
+            zero_s = float(video.start_time * video.time_base) if video.start_time and video.time_base else 0.0
+        else:
+            zero_s = 0.0 if self.opened.format.name in _FROM_ZERO else first_s
+        return max(0.0, first_s - zero_s)
+
+    def _ends(self, seen_s: float) -> tuple[float | None, float]:
+        """Where the sound should end by the header, and where it ends.
+
+        Matroska tells no track's length: FFmpeg repeats the file's, which says nothing of sound beside pictures.
+        """
+        stream, whole = self.stream, self.opened.container.duration
+        if not stream.duration or not stream.time_base:
+            return None, seen_s
+        declared_s = float(stream.duration * stream.time_base)
+        if self.opened.format.name != "matroska" or whole is None or abs(declared_s - whole / 1e6) > 1e-3:
+            return declared_s, seen_s
+        return None if self.opened.video is not None else declared_s, (self.first_s or 0.0) + seen_s
 
 
 def _one_channel(frame: Any) -> Array:
@@ -161,7 +190,7 @@ def read_sound(
     limits: MediaLimits = DEFAULT_LIMITS,
     beat: Callable[[], None] | None = None,
 ) -> Reading[Sound]:
-    """All the sound of a file, or of a video's track, at once.
+    """All the sound of a file, or of a video's track, at once, from its first sample on.
 
     Memory: 4 bytes a sample, refused with `too-large` above `limits.sound_bytes`; SoundReader needs one block only.
     """

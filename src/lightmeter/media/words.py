@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +14,11 @@ from lightmeter.media.door import name_of, read_bytes
 from lightmeter.media.limits import DEFAULT_LIMITS, MediaLimits
 from lightmeter.media.reading import Reading
 from lightmeter.media.tags import read_tags
+from lightmeter.media.word_tables import TABLES, row_of
 from lightmeter.types import Words
 
 TITLES = ("title", "caption", "text", "description", "prompt", "headline")
 KEYWORDS = ("keywords", "tags", "labels", "label", "class", "category", "categories", "subject")
-FILE_NAMES = ("file_name", "filename", "file")
-TABLES = ("metadata.csv", "metadata.jsonl")
 MOST_TITLE = 2000
 MOST_KEYWORDS, MOST_KEYWORD = 200, 100
 
@@ -35,8 +31,9 @@ def read_words(
 
 
 def find_words(
-    path: Path | str, root: Path | None = None, *, limits: MediaLimits = DEFAULT_LIMITS
-) -> Reading[tuple[Words, ...]]:
+    path: Path | str, root: Path | None = None, *, limits: MediaLimits = DEFAULT_LIMITS,
+    beat: Callable[[], None] | None = None,
+) -> Reading[tuple[Words, ...]]:  # fmt: skip
     """Words of a file, each with its source, and notes on words that could not be read.
 
     `sidecar`:  photo.txt or photo.jpg.txt (a caption; of Tux Paint's translations the first, English line),
@@ -45,11 +42,12 @@ def find_words(
                 file_name relative to the table, and columns as in JSON (the imagefolder convention)
     `embedded`: EXIF, IPTC, XMP, PNG text, comments; title, comment, description of a video or sound
     `name`:     the file's own name without numbers and camera prefixes; left out when nothing remains
+    beat: called while a table is read, which may take seconds
     Bytes that are not UTF-8 become U+FFFD and are noted; links beside the file are not followed.
     """
     path = Path(path)
     notes: list[str] = []
-    found = [*_sidecars(path, limits, notes), *_from_tables(path, root, limits, notes)]
+    found = [*_sidecars(path, limits, notes), *_from_tables(path, root, limits, notes, beat)]
     try:
         found.append(words(*read_tags(path, limits), source="embedded"))
     except RejectedFileError as error:
@@ -173,57 +171,16 @@ def _text(path: Path, limit_bytes: int, notes: list[str]) -> str | None:
 # -- tables of a folder -----------------------------------------------------------------------------------------------
 
 
-def _from_tables(path: Path, root: Path | None, limits: MediaLimits, notes: list[str]) -> Iterator[Words]:
+def _from_tables(
+    path: Path, root: Path | None, limits: MediaLimits, notes: list[str], beat: Callable[[], None] | None
+) -> Iterator[Words]:
     folder = path.parent
     while True:
         for name in TABLES:
-            table, problems = _table(folder / name, limits.table_bytes)
+            row, problems = row_of(folder / name, path.relative_to(folder).as_posix(), limits.table_bytes, beat)
             notes += problems
-            row = table.get(path.relative_to(folder).as_posix())
             if row is not None:
-                yield row
+                yield _record_words(row, "metadata")
         if root is None or folder == root or root not in folder.parents:
             return
         folder = folder.parent
-
-
-def _table(path: Path, limit_bytes: int) -> tuple[Mapping[str, Words], tuple[str, ...]]:
-    try:
-        seen = path.lstat()
-    except (OSError, ValueError):
-        return {}, ()
-    return _parse_table(path, limit_bytes, seen.st_mtime_ns, seen.st_size, seen.st_ino)
-
-
-@lru_cache(maxsize=16)
-def _parse_table(path: Path, limit_bytes: int, *version: int) -> tuple[Mapping[str, Words], tuple[str, ...]]:
-    """File name → words, and what could not be read; kept until the file changes."""
-    notes: list[str] = []
-    text = _text(path, limit_bytes, notes)
-    rows: dict[str, Words] = {}
-    bad = 0
-    for record in _rows(path, text or "", notes):
-        try:
-            by_name = {str(name).lower(): value for name, value in record.items()}
-            file_name = next(str(by_name[name]) for name in FILE_NAMES if by_name.get(name))
-            rows[file_name.removeprefix("./")] = _record_words(record, "metadata")
-        except (StopIteration, AttributeError, ValueError):
-            bad += 1
-    if bad:
-        notes.append(f"{name_of(path)}: {bad} rows have no file_name")
-    return rows, tuple(notes)
-
-
-def _rows(path: Path, text: str, notes: list[str]) -> Iterator[Any]:
-    if path.suffix == ".csv":
-        try:
-            yield from csv.DictReader(io.StringIO(text, newline=""))
-        except csv.Error as error:
-            notes.append(f"{name_of(path)} cannot be read further: {error}")
-        return
-    for line in text.splitlines():
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError):
-                yield None

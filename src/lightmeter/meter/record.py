@@ -10,7 +10,6 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,8 @@ _THREAD_SETTINGS = ("LIGHTMETER_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREA
 
 def versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
     """Python, Lightmeter and those of the packages that are installed."""
+    from importlib.metadata import PackageNotFoundError, version  # dear, and `measure` needs none of it
+
     found = {"python": platform.python_version(), "lightmeter": lightmeter.__version__}
     for name in packages:
         try:

@@ -49,15 +49,12 @@ def cosine(vectors: Array, queries: Array) -> Array:
 
 
 def scan(blocks: Iterable[Block], queries: Array, *, rows_at_once: int = 16_384) -> Scores:
-    """Score every owner against every query by its best row: exact, one pass, memory independent of the rows.
+    """Score every owner against every query by its best row: exact, one pass.
 
     queries: float32 [Q, D] of any length.  Raises InvalidValueError on NaN or a wrong D.
-    Cost: as `cosine`, plus O(N·Q) to keep each owner's best.
+    Cost: as `cosine`, plus O(N·Q) to keep each owner's best.  Memory: 12 bytes for each owner and query.
     """
-    check_axes("queries", queries, "Q D")
-    if not np.isfinite(queries).all():
-        raise InvalidValueError("queries must be finite, got NaN or infinity: check what was encoded")
-    queries = unit_rows(np.asarray(queries, np.float32))
+    queries = _checked_queries(queries)
     parts = [
         _best_rows(block, queries, slice(at, at + rows_at_once))
         for block in blocks
@@ -68,6 +65,36 @@ def scan(blocks: Iterable[Block], queries: Array, *, rows_at_once: int = 16_384)
         return Scores(np.empty(0, np.int64), empty.astype(np.float32), empty)
     owners, best, times = (np.concatenate(column, axis=-1) for column in zip(*parts, strict=True))
     return _merge(owners, best, times)
+
+
+def scan_mean(blocks: Iterable[Block], queries: Array) -> tuple[Array, Array, Array]:
+    """One query of several rows, such as a video's frames: each owner's best row for each of them, averaged.
+
+    queries: float32 [Q, D] → owners int64 [M], scores float32 [M], times_s float64 [M] of what the first row matched.
+    Cost: as `scan`.
+    """
+    found = scan(blocks, queries)
+    return found.owners, found.best.mean(axis=0), found.times_s[0]
+
+
+def highest(blocks: Iterable[Block], queries: Array, *, rows_at_once: int = 16_384) -> Array:
+    """The best score that each query reaches anywhere: float32 [Q], −1 where there are no rows.
+
+    Cost: as `cosine`.  Memory: one block of rows against the queries, whatever the rows.
+    """
+    queries = _checked_queries(queries)
+    best = np.full(len(queries), -1.0, np.float32)
+    for block in blocks:
+        for at in range(0, len(block.owners), rows_at_once):
+            np.maximum(best, cosine(block.vectors[at : at + rows_at_once], queries).max(axis=0), out=best)
+    return best
+
+
+def _checked_queries(queries: Array) -> Array:
+    check_axes("queries", queries, "Q D")
+    if not np.isfinite(queries).all():
+        raise InvalidValueError("queries must be finite, got NaN or infinity: check what was encoded")
+    return unit_rows(np.asarray(queries, np.float32))
 
 
 def _best_rows(block: Block, queries: Array, rows: slice) -> tuple[Array, Array, Array]:

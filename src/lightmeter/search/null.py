@@ -27,19 +27,24 @@ class Null:
 
     threshold: lowest score that counts as near enough
     centre, spread: of the unrelated best scores, to compare sources with different scales
-    false_alarm: share of unrelated queries that would still be answered, 0..1; None where nothing says
+    false_alarm: chance that a new unrelated query is answered, 0..1; None where nothing says
+    modelled: whether `false_alarm` rests on a fitted law; else on exchangeability with the unrelated queries alone
     miss: share of related queries that would go unanswered, 0..1; None where it could not be measured
-    queries: how many unrelated queries it was measured on (0: a model of the library's own pairs)
-    related: how many related queries `miss` was measured on
+    queries: how many unrelated queries it was measured on · related: how many related ones
+    asked: what the related queries were, for people
+    neighbours: share of members that have another one this near: no error, but what a query of their kind will meet
     """
 
     threshold: float
     centre: float
     spread: float
     false_alarm: float | None
+    modelled: bool
     miss: float | None
     queries: int
     related: int
+    asked: str
+    neighbours: float | None = None
 
     def surprise(self, scores: Array) -> Array:
         """How far above unrelated queries a score lies, in spreads: comparable between sources."""
@@ -48,12 +53,15 @@ class Null:
     def said(self) -> str:
         """Both errors, for people.
 
-        >>> Null(0.5, 0.2, 0.1, 0.02, None, 150, 0).said()
+        >>> Null(0.5, 0.2, 0.1, 0.02, False, None, 150, 0, "captions").said()
         'false alarms 2.0%, misses not measured'
         """
-        alarms = "not measured" if self.false_alarm is None else f"{self.false_alarm:.1%}"
-        misses = "not measured" if self.miss is None else f"{self.miss:.0%} of {self.related} related queries"
-        return f"false alarms {alarms}, misses {misses}"
+        alarms = (
+            "not measured" if self.false_alarm is None else f"{self.false_alarm:.1%}{' by a model' * self.modelled}"
+        )
+        misses = "not measured" if self.miss is None else f"{self.miss:.0%} of {self.related} {self.asked}"
+        near = "" if self.neighbours is None else f", {self.neighbours:.0%} of its members have another this near"
+        return f"false alarms {alarms}, misses {misses}{near}"
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for the library's table of calibrations."""
@@ -65,12 +73,15 @@ class Null:
         return cls(**values)
 
 
-def null_from_queries(unrelated: Array, related: Array, *, alpha: float) -> Null:
-    """Threshold at the (1 − alpha) quantile of what unrelated queries reach at best.
+def null_from_queries(unrelated: Array, related: Array, *, alpha: float, asked: str) -> Null:
+    """The lowest threshold at which a new unrelated query is answered with a chance of at most alpha.
 
-    unrelated: float [Q] best score of each unrelated query · related: float [R] score of each query's own target.
-    The false-alarm rate is the measured share at or above the threshold, never above alpha.
-    Cost: O(Q log Q).
+    With Q unrelated queries of which k pass, a new one drawn alike passes with a chance of (k + 1) / (Q + 1): its rank
+    among them is uniform. No law is assumed; too few queries for alpha give the threshold above them all.
+
+    unrelated: float [Q] best score of each unrelated query · related: float [R] score of each query's own target
+    asked: what the related queries were.  Cost: O(Q log Q).
+    Source: Vovk, Gammerman and Shafer 2005, "Algorithmic Learning in a Random World" (conformal prediction).
     """
     check_axes("unrelated", unrelated, "Q")
     check_axes("related", related, "R")
@@ -78,48 +89,66 @@ def null_from_queries(unrelated: Array, related: Array, *, alpha: float) -> Null
     if len(unrelated) < 2:
         raise InvalidValueError(f"a null needs at least 2 unrelated queries, got {len(unrelated)}")
     ordered = np.sort(np.asarray(unrelated, np.float64))
-    kept_out = int(np.floor(alpha * len(ordered)))
-    highest_refused = ordered[len(ordered) - kept_out - 1]
-    threshold = float(np.nextafter(highest_refused, np.inf))
+    let_through = max(int(np.floor(alpha * (len(ordered) + 1))) - 1, 0)
+    threshold = float(np.nextafter(ordered[len(ordered) - let_through - 1], np.inf))
+    passing = int(np.sum(ordered >= threshold))
     q25, q50, q75 = np.quantile(ordered, [0.25, 0.5, 0.75])
-    miss = float(np.mean(related < threshold)) if len(related) else None
     return Null(
         threshold=threshold,
         centre=float(q50),
         spread=float((q75 - q25) / 1.349),
-        false_alarm=float(np.mean(ordered >= threshold)),
-        miss=miss,
+        false_alarm=(passing + 1) / (len(ordered) + 1),
+        modelled=False,
+        miss=float(np.mean(related < threshold)) if len(related) else None,
         queries=len(ordered),
         related=len(related),
+        asked=asked,
     )
 
 
-def null_from_pairs(pairs: Array, related: Array, *, owners: int, alpha: float, floor: float) -> Null:
-    """Threshold for queries of the library's own kind, from how alike its members are to each other.
+def null_from_members(
+    scores: Array, related: Array, *, owners: int, alpha: float, floor: float, asked: str
+) -> Null:  # fmt: skip
+    """Threshold for queries of the library's own kind, from what its members reach on each other.
 
     Most pairs of a library are unrelated, and the lower half of their scores surely is, so a normal law is fitted to
     that half of their arctanh (median, and the median distance below it); the best of `owners` unrelated scores exceeds
-    its (1 − alpha)^(1/owners) quantile with probability alpha. `false_alarm` is what this law says, not a count.
+    its (1 − alpha)^(1/owners) quantile with probability alpha. Scores must be made exactly as a search makes them, so
+    that a member of many rows counts with its best one.
 
-    pairs: float [P] cosines of distinct members · related: float [R] cosine of a changed copy with its original ·
-    floor: never answer below it; used alone under 28 pairs (8 members), where no law can be fitted.
+    scores: float [Q, M] cosine of members asked (Q) with members found (M), NaN for a member with itself
+    related: float [R] cosine of a changed copy with its original · owners: members in the whole library
+    floor: never answer below it; used alone under 28 pairs, where no law can be fitted · asked: what the copies were
     Source: Fisher 1915, "Frequency distribution of the correlation coefficient" (the arctanh of a correlation is nearly
     normal); the half-sample fit is ours.
     """
-    check_axes("pairs", pairs, "P")
+    check_axes("scores", scores, "Q M")
     _check_alpha(alpha)
+    pairs = np.asarray(scores, np.float64)[~np.isnan(scores)]
     if len(pairs) < FEWEST_PAIRS:
         centre, spread, threshold, alarm = floor / 2, floor / 4, floor, None
     else:
-        bent = np.arctanh(np.clip(np.asarray(pairs, np.float64), -_NEARLY, _NEARLY))
+        bent = np.arctanh(np.clip(pairs, -_NEARLY, _NEARLY))
         middle = float(np.median(bent))
         width = float(np.median(middle - bent[bent <= middle]) / 0.6745)
         quantile = _NORMAL.inv_cdf(min((1 - alpha) ** (1 / max(owners, 1)), 1 - 1e-12))
         threshold = max(float(np.tanh(middle + width * quantile)), floor)
         alarm = 1 - _NORMAL.cdf((float(np.arctanh(threshold)) - middle) / max(width, 1e-9)) ** max(owners, 1)
         centre, spread = float(np.tanh(middle)), float(np.tanh(middle) - np.tanh(middle - width))
-    miss = float(np.mean(related < threshold)) if len(related) else None
-    return Null(threshold, centre, spread, alarm, miss, 0, len(related))
+    asking = np.isfinite(scores).any(axis=1)
+    near = np.nanmax(scores[asking], axis=1) >= threshold if asking.any() else np.empty(0)
+    return Null(
+        threshold=threshold,
+        centre=centre,
+        spread=spread,
+        false_alarm=alarm,
+        modelled=True,
+        miss=float(np.mean(related < threshold)) if len(related) else None,
+        queries=int(asking.sum()),
+        related=len(related),
+        asked=asked,
+        neighbours=float(near.mean()) if len(near) else None,
+    )
 
 
 def _check_alpha(alpha: float) -> None:

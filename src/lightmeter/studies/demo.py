@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lightmeter.engines.events import Event
+from lightmeter.errors import InvalidValueError
 from lightmeter.library.duplicates import exact_groups, near_groups
 from lightmeter.library.filters import Where
 from lightmeter.library.indexing import Indexed, IndexOptions, index
@@ -27,6 +28,7 @@ from lightmeter.types import Image, Sound
 
 SOUND_CLIP = "bigbuckbunny.mp4"
 CROPPED = "rocket.jpg"
+MARK = ".lightmeter-demo"
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,10 @@ def run_demo(
 ) -> Demo:  # fmt: skip
     """Fill a folder with media, a library and `index.html`.
 
+    What an earlier demo left there is made anew; a folder that holds anything else is refused.
     Raises MissingExtraError where no package carries media.  Cost: half a minute on two cores for about 60 files.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    _claim(out)
     with measure() as whole:
         shutil.rmtree(out / "library", ignore_errors=True)
         shutil.rmtree(out / "media", ignore_errors=True)
@@ -91,6 +94,17 @@ def run_demo(
     written = page.write(out / "index.html")
     found = {title: len(answer.hits) for title, answer in answers.items()}
     return Demo(written, out / "library", indexed.items, found, found.get("Nothing to find", 1) == 0, whole.cost)
+
+
+def _claim(out: Path) -> None:
+    """Make the folder and mark it as the demo's own: only what carries the mark is ever deleted."""
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / MARK).is_file() and any(out.iterdir()):
+        raise InvalidValueError(
+            f"--out must be empty or the folder of an earlier demo, got {out}: the demo deletes what it finds in "
+            "`media` and `library`; choose another"
+        )
+    (out / MARK).write_text("Made by `lightmeter demo`, which may delete `media` and `library` beside this file.\n")
 
 
 def _head(gathered: Gathered, indexed: Indexed, cost: Cost) -> Page:
@@ -164,10 +178,7 @@ def _searches(page: Page, library: Library, questions: list[_Asked]) -> dict[str
         else:
             page.text("Nothing here is near enough.", style="empty")
         for source in answer.sources:
-            nearest = answer.nearest.get(source.evidence)
-            best = "" if nearest is None else f", the nearest is {nearest:.3f}"
-            said = f"{source.evidence}: counts as near from {source.null.threshold:.3f}{best}; {source.null.said()}."
-            page.text(said, style="note")
+            page.text(source.said(), style="note")
         page.text(f"{len(answer.hits)} of {answer.looked_at} items · {meter.cost.text()}", style="note")
     return answers
 

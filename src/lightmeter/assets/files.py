@@ -1,28 +1,47 @@
-"""One writer at a time: a lock file that the system frees when its holder dies."""
+"""What is done with whole files: their hash, and one process at a time."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from lightmeter.errors import LibraryBusyError
 
-POLL_S = 0.1
+_CHUNK_BYTES = 1 << 20
+_POLL_S = 0.05
 
 
-class WriterLock:
-    """Holds `library.lock` of a folder from `take` to `release`; the kernel drops it when the process dies."""
+def file_sha256(path_or_file: Path | BinaryIO, beat: Callable[[], None] | None = None) -> str:
+    """sha256, in hex, of a file's bytes; of an open file: from where it stands to its end.
+
+    beat: called after every MB, for those that must show that they are alive · Cost: one read of the file
+    """
+    if isinstance(path_or_file, Path):
+        with path_or_file.open("rb") as file:
+            return file_sha256(file, beat)
+    digest = hashlib.sha256()
+    while chunk := path_or_file.read(_CHUNK_BYTES):
+        digest.update(chunk)
+        if beat:
+            beat()
+    return digest.hexdigest()
+
+
+class FileLock:
+    """Holds a lock file from `take` to `release`; the kernel lets go of it when the process dies, however it dies."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
 
     def take(self, wait_s: float, *, waiting: Callable[[str], None] | None = None) -> None:
-        """Become the writer, or wait up to `wait_s` seconds for the other one, saying so once through `waiting`.
+        """Become the holder, or wait up to `wait_s` seconds for the other one, saying so once through `waiting`.
 
         Raises LibraryBusyError with the process that holds the lock.
         """
@@ -40,23 +59,35 @@ class WriterLock:
     def _wait(self, descriptor: int, wait_s: float, waiting: Callable[[str], None] | None) -> None:
         until = time.monotonic() + wait_s
         told = False
-        while not _try(descriptor):
+        while not try_lock(descriptor):
             holder = _holder(descriptor)
             if time.monotonic() >= until:
                 raise LibraryBusyError(f"another process{holder} writes to {self._path.parent}: wait for it or stop it")
             if waiting and not told:
                 waiting(f"waiting for another process{holder} that writes to {self._path.parent}")
                 told = True
-            time.sleep(min(POLL_S, max(0.001, until - time.monotonic())))
+            time.sleep(min(_POLL_S, max(0.001, until - time.monotonic())))
 
     def release(self) -> None:
-        """Let the next writer in; safe to call twice."""
+        """Let the next one in; safe to call twice."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
 
-def _try(descriptor: int) -> bool:
+@contextlib.contextmanager
+def locked(path: Path, *, wait_s: float = 0.0, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold a lock file, alone among processes; `FileLock` says how."""
+    lock = FileLock(path)
+    lock.take(wait_s, waiting=waiting)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def try_lock(descriptor: int) -> bool:
+    """Take the lock of an open file or folder, if it is free, until the descriptor is closed."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
