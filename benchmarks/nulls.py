@@ -74,7 +74,7 @@ def member_rows(what: str, vectors: np.ndarray, twins: np.ndarray, sizes: list[i
             scores = likeness[np.ix_(inside, inside)].astype(np.float64)
             np.fill_diagonal(scores, np.nan)
             null = null_from_members(
-                scores[:ASKING], twins[inside], owners=size, alpha=ALPHA, floor=FLOORS[what], asked=ASKED[what]
+                scores[:ASKING], twins[inside], rows=size, alpha=ALPHA, floor=FLOORS[what], asked=ASKED[what]
             )
             answered = float((likeness[np.ix_(outside, inside)].max(axis=1) >= null.threshold).mean())
             found.append((null.threshold, null.false_alarm, answered, null.miss))

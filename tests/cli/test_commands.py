@@ -196,7 +196,10 @@ def test_a_library_that_is_not_there_names_the_command(tmp_path):
 def test_the_library_comes_from_the_environment_or_a_file(library, tmp_path, monkeypatch):
     assert rows(run("info", "--json", env={"LIGHTMETER_LIBRARY": str(library)})[1])[0]["items"] == 8
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "lightmeter.toml").write_text(f'library = "{library}"\n[search]\nk = 1\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "config" / "lightmeter").mkdir(parents=True)
+    (tmp_path / "config" / "lightmeter" / "config.toml").write_text(f'library = "{library}"\n[search]\nk = 3\n')
+    (tmp_path / "lightmeter.toml").write_text("[search]\nk = 1\n")
     assert rows(run("info", "--json")[1])[0]["items"] == 8
     assert len(rows(run("search", "--kind", "image", "--json")[1])) == 2
     (tmp_path / "lightmeter.toml").write_text("not toml =")

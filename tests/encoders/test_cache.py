@@ -43,6 +43,26 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path, monkeypatch, capl
     assert "made again each time" in caplog.text
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o720])
+def test_a_folder_that_others_may_write_is_not_used(folder, caplog, mode):
+    kept("x", "1", lambda: b"good")
+    folder.chmod(mode)
+    with caplog.at_level(logging.WARNING, logger="lightmeter.encoders"):
+        assert kept("x", "1", lambda: b"made") == b"made"
+        assert kept("x", "2", lambda: b"made") == b"made"
+    assert "may be written by others" in caplog.text
+    assert len(list(folder.iterdir())) == 1, "nothing is put there either"
+    folder.chmod(0o755)
+    assert kept("x", "1", lambda: b"never") == b"good"
+
+
+def test_a_folder_of_somebody_else_is_not_used(folder, caplog, monkeypatch):
+    kept("x", "1", lambda: b"good")
+    monkeypatch.setattr(cache.os, "geteuid", lambda: folder.stat().st_uid + 1)
+    assert kept("x", "1", lambda: b"made") == b"made"
+    assert "belongs to somebody else" in caplog.text
+
+
 def test_what_comes_with_the_package_is_not_made(folder):
     (shipped,) = cache._PACKAGED.iterdir()
     assert cache._read(shipped) is not None

@@ -84,7 +84,17 @@ def test_a_key_in_flight_is_not_taken_twice():
     assert not plan.keys
 
 
-@pytest.mark.parametrize("wrong", [{"silent_s": 0}, {"attempts": 0}, {"memory_bytes": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"silent_s": 0},
+        {"attempts": 0},
+        {"memory_bytes": -1},
+        {"silent_s": float("nan")},
+        {"total_s": float("nan")},
+        {"open_s": float("inf")},
+    ],
+)
 def test_limits_are_positive(wrong):
     with pytest.raises(InvalidValueError, match="must be above 0"):
         Limits(**wrong)

@@ -8,10 +8,13 @@ from media_folder import QUICK, gallery, indexed, picture
 
 from lightmeter.engines.stage import Failure, Task
 from lightmeter.library import calibrating
+from lightmeter.library import stage as stage_module
 from lightmeter.library.facts import status_facts
 from lightmeter.library.indexing import index
-from lightmeter.library.stage import IndexStage
+from lightmeter.library.stage import IndexStage, sha256_file
 from lightmeter.library.store import open_library
+from lightmeter.media.door import pinned, read_bytes
+from lightmeter.media.images import read_image
 
 
 def known(library, path):
@@ -66,6 +69,53 @@ def test_file_that_changes_while_it_is_read_is_refused(tmp_path):
     (outcome,) = stage.run([Task("k", payload)], beat)
     assert isinstance(outcome, Failure)
     assert outcome.reason == "rejected:changed"
+
+
+@pytest.mark.parametrize("swapped", ["file before", "folder before", "file meanwhile"])
+def test_a_link_put_in_a_files_place_is_not_followed(tmp_path, monkeypatch, swapped):
+    """Between the listing and the reading, and while it is read."""
+    folder, library, outside = tmp_path / "media", tmp_path / "library", tmp_path / "outside"
+    path = picture(folder / "deep" / "a.png", "red")
+    secret = picture(outside / "a.png", "blue", seed=1)
+    indexed(folder, library)
+    stage = IndexStage(("color-histogram/bins=3",), "", library)
+    stage.open()
+    digest = sha256_file(path, lambda: None)
+    beats = []
+
+    def swap():
+        if swapped == "folder before":
+            path.parent.rename(folder / "aside")
+            (folder / "deep").symlink_to(outside)
+        else:
+            path.unlink()
+            path.symlink_to(secret)
+
+    def beat():
+        beats.append(1)
+        if len(beats) == (2 if swapped == "file meanwhile" else 1):
+            swap()
+
+    seen = []
+    monkeypatch.setattr(stage_module, "specs_of", lambda catalogue, found: seen.append(found) or set())
+    payload = {"path": str(path), "root": str(folder), "size_bytes": 1, "stamp_ns": 1}
+    (outcome,) = stage.run([Task("k", payload)], beat)
+    code = {"file before": "not-a-file", "folder before": "link-outside", "file meanwhile": "changed"}[swapped]
+    assert isinstance(outcome, Failure)
+    assert outcome.reason == f"rejected:{code}"
+    assert seen == ([digest] if swapped == "file meanwhile" else [])
+
+
+def test_within_a_pin_every_reader_gets_the_same_file(tmp_path):
+    path, other = picture(tmp_path / "a.png", "red"), picture(tmp_path / "b.png", "blue", seed=1)
+    before = path.read_bytes()
+    with pinned(path, tmp_path):
+        path.unlink()
+        path.symlink_to(other)
+        assert read_bytes(path, 10**9) == before
+        assert read_image(str(path)).value.pixels[5, 5].argmax() == 0
+        assert read_bytes(other, 10**9) != before
+    assert read_bytes(path, 10**9) == other.read_bytes()
 
 
 def nulls(library):

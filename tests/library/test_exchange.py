@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from toy_encoders import TOYS
 
+from lightmeter.encoders.table import ENCODERS
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.library.contents import Tag
 from lightmeter.library.exchange import export, import_
@@ -21,6 +23,12 @@ from lightmeter.library.unpack import ArchiveLimits, members
 from lightmeter.types import Item, Words
 
 pytest.importorskip("pyarrow")
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch):
+    for name, place in TOYS.items():
+        monkeypatch.setitem(ENCODERS, name, place)
 
 
 def state(library):
@@ -70,7 +78,7 @@ CONTENT = st.fixed_dictionaries(
 
 def fill(library, contents):
     with library.transaction():
-        series, written = library.series("toy/size=1", "item", 2), library.series("words", "path", 3)
+        series, written = library.series("toy/size=1", "item", 2), library.series("toy-words", "path", 3)
         for content in contents:
             facts = {name: content[name] for name in ("kind", "state", "duration_s")}
             item_id = hashlib.sha256(b"%d" % content["number"]).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import shutil
 
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 from media_folder import QUICK, gallery, indexed, picture, sound, video
 
+from lightmeter.engines.limits import Limits
 from lightmeter.engines.local import Local
 from lightmeter.errors import InvalidValueError
+from lightmeter.library import stage as stage_module
 from lightmeter.library.indexing import DEFAULT_ENCODERS, IndexOptions, dry_run, index
+from lightmeter.library.scan import scan
 from lightmeter.library.store import open_library
 from lightmeter.library.watching import watch
 
@@ -137,6 +141,83 @@ def test_names_may_hold_anything(folder, tmp_path):
     assert (done.items, done.failed) == (17, {})
 
 
+@pytest.mark.parametrize("year", [1600, 2300, 5138])
+def test_a_date_that_no_database_can_hold_is_clamped(folder, tmp_path, monkeypatch, year):
+    """One file of the year 2300 must not end the run, at this look or the next."""
+    real, odd_s = os.lstat, (year - 1970) * 31_556_952
+
+    def lstat(path, **more):  # few file systems keep such a date, and all must pass this
+        seen = real(path, **more)
+        if not os.fspath(path).endswith(("red-0.png", "red-1.txt")):
+            return seen
+        whole = list(seen)
+        whole[8] = odd_s
+        return os.stat_result(whole, {"st_mtime": float(odd_s), "st_mtime_ns": odd_s * 10**9})
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    (folder / "red-1.txt").write_text("words of another age")
+    options = dataclasses.replace(QUICK, encoders=("color-histogram",))
+    assert scan([folder]).found[0].stamp_ns > 0
+    assert all(-(2**63) <= found.stamp_ns < 2**63 for found in scan([folder]).found)
+    monkeypatch.setattr(stage_module, "_now", lambda path: stage_module._stamp(real(path)))
+    assert index([folder], tmp_path / "l", options).failed == {}
+    assert indexed(folder, tmp_path / "l").unchanged == 12
+
+
+@pytest.mark.parametrize(("mtime_s", "says"), [(1e12, None), (-1e12, None), (0.0, "1970-01-01T00:00:00")])
+def test_a_date_beyond_the_calendar_is_none(mtime_s, says):
+    assert stage_module._iso(mtime_s) == says
+
+
+def test_a_file_of_the_far_future_is_read(folder, tmp_path):
+    os.utime(folder / "red-0.png", ns=(0, 13_569_465_600 * 10**9))
+    if os.lstat(folder / "red-0.png").st_mtime_ns < 2**63:
+        pytest.skip("this file system keeps no dates beyond 2262")
+    assert indexed(folder, tmp_path / "l").failed == {}
+    assert indexed(folder, tmp_path / "l").unchanged == 12
+
+
+def test_a_file_without_a_date_inside_has_its_own_and_not_that_of_its_words(folder, tmp_path):
+    (folder / "red-0.txt").write_text("a ripe tomato")
+    os.utime(folder / "red-0.txt", (2e9, 2e9))
+    os.utime(folder / "red-0.png", (1e9, 1e9))
+    indexed(folder, tmp_path / "l")
+    with open_library(tmp_path / "l") as library:
+        key = library.known_path(folder / "red-0.png").item
+        [(taken_at,)] = library.catalogue.rows("SELECT taken_at FROM items WHERE key = ?", [key])
+    assert taken_at == "2001-09-09T01:46:40"
+
+
+def test_two_names_that_look_alike_are_two_tasks(folder, tmp_path):
+    names = (b"a\xff.png", rb"a\xff.png")
+    for seed, name in enumerate(names):
+        path = os.path.join(os.fsencode(folder), name)
+        shutil.copy(picture(tmp_path / "x.bmp", "blue", seed=300 + seed), path)
+        os.utime(path, (1e9, 1e9))
+    done = indexed(folder, tmp_path / "l")
+    assert (done.done, done.items, done.failed) == (14, 14, {})
+
+
+def test_one_large_table_of_words_costs_no_picture(folder, tmp_path, monkeypatch):
+    """Reading it takes longer than a worker may be silent."""
+    rows = (f'{{"file_name": "x{n}.png", "text": "number {n}"}}\n' for n in range(100_000))
+    (folder / "metadata.jsonl").write_text("".join(rows) + '{"file_name": "red-0.png", "text": "a tomato"}\n')
+    options = dataclasses.replace(QUICK, engine=Local(workers=2), limits=Limits(silent_s=0.3))
+    assert index([folder], tmp_path / "l", options).failed == {}
+    with open_library(tmp_path / "l") as library:
+        key = library.known_path(folder / "red-0.png").key
+        assert [w.text for w in library.words_of([key])[key] if w.source == "metadata"] == ["a tomato"]
+
+
+def test_words_that_cannot_be_read_are_noted_and_the_picture_is_kept(folder, tmp_path):
+    (folder / "metadata.jsonl").write_text('{"file_name": "red-0.png", "text": "a tomato"}\n' + "x" * 2_000_000)
+    done = indexed(folder, tmp_path / "l")
+    assert (done.done, done.failed, done.damaged) == (12, {}, {})
+    with open_library(tmp_path / "l") as library:
+        reasons = {item.reason for item in library.items()}
+    assert reasons == {"metadata.jsonl cannot be read further: a row has more than 1000000 bytes"}
+
+
 def test_a_second_encoder_is_added_later(folder, tmp_path):
     indexed(folder, tmp_path / "l")
     more = dataclasses.replace(QUICK, encoders=("color-histogram", "color-histogram/bins=2"))
@@ -199,8 +280,25 @@ def test_watch_runs_when_something_changed(folder, tmp_path):
             picture(folder / "later.png", "red", seed=77)
         return 0
 
-    watch([folder], tmp_path / "l", QUICK, every_s=0.01, run=run, looks=3)
+    assert watch([folder], tmp_path / "l", QUICK, every_s=0.01, run=run, looks=3) == 0
     assert runs == [12, 1]
+
+
+def test_a_stopped_run_ends_the_watch(folder, tmp_path):
+    runs = []
+
+    def stopped():
+        runs.append(1)
+        return 130
+
+    assert watch([folder], tmp_path / "l", QUICK, every_s=0.01, run=stopped, looks=3) == 130
+    assert runs == [1]
+
+
+@pytest.mark.parametrize("every_s", [0, -1, math.nan, math.inf])
+def test_a_watch_needs_a_time_that_passes(folder, tmp_path, every_s):
+    with pytest.raises(InvalidValueError, match="--every must be above 0"):
+        watch([folder], tmp_path / "l", QUICK, every_s=every_s, run=lambda: 0, looks=0)
 
 
 @pytest.mark.parametrize(

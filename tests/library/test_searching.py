@@ -127,9 +127,23 @@ def test_filters_hold_for_every_way_to_ask(samples):
 
 
 def test_names_are_a_source_of_their_own(samples):
-    hits = search(samples[0], "chessboard").hits
+    hits = search(samples[0], "a chess board").hits
     assert name(hits[0]).startswith("chessboard")
     assert "name" in hits[0].evidence
+    assert hits[0].evidence.startswith("words: ")
+
+
+def test_words_that_stand_there_come_first(samples):
+    hits = search(samples[0], "the rocket").hits
+    assert name(hits[0]) == "rocket.jpg"
+    assert hits[0].evidence == "exact: name 'rocket'"
+    assert hits[0].score is None
+
+
+def test_words_that_no_encoder_knows_are_not_guessed(samples):
+    answer = search(samples[0], "猫の写真")
+    assert answer.hits == []
+    assert any("reads English" in note for note in answer.notes)
 
 
 def test_builtin_labels_and_labels_of_ones_own(samples):
@@ -162,7 +176,13 @@ def test_facts(samples):
     assert status_facts(library)[0]["states"] == {"ok": facts["items"]}
     with pytest.raises(InvalidValueError, match="index it first"):
         facts_of(library, Path("/nowhere.png"))
-    assert len(chosen_items(library, [media / "chelsea.png"], Where(kind="sound"))) == 5
+    cat = library.known_path(media / "chelsea.png").item
+    assert chosen_items(library, [media / "chelsea.png"], None) == [cat]
+    assert chosen_items(library, [media / "chelsea.png"], Where(kind="image")) == [cat], "each condition narrows"
+    assert chosen_items(library, [media / "chelsea.png"], Where(kind="sound")) == []
+    assert chosen_items(library, [], Where(kind="image"), missing=True) == []
+    assert len(chosen_items(library, [], Where(kind="sound"))) == 4
+    assert chosen_items(library, [], None) == []
 
 
 def test_pictures_of_a_library(samples, tmp_path):
@@ -226,7 +246,7 @@ def test_an_empty_library_answers_with_nothing(tmp_path):
     indexed(tmp_path / "media", tmp_path / "l")
     with open_library(tmp_path / "l") as library:
         answer = search(library, "anything at all")
-        assert (answer.hits, answer.sources) == ([], [])
+        assert (answer.hits, answer.sources, answer.notes) == ([], [], ["the library is empty"])
         assert near_groups(library) == []
         with pytest.raises(InvalidValueError, match="at least one item"):
             sheet_of(library, [], tmp_path / "s.png")
@@ -254,6 +274,30 @@ def test_a_video_of_many_frames_answers_unrelated_pictures_no_more_often_than_sa
             assert answered <= 0.15, (frames, answered, null)
 
 
+def test_the_path_that_is_shown_fits_the_filter_and_says_when_it_is_gone(tmp_path):
+    media = gallery(tmp_path / "media", per_colour=1)
+    (media / "backup").mkdir()
+    (media / "backup" / "copy.png").write_bytes((media / "red-0.png").read_bytes())
+    indexed(media, tmp_path / "l")
+    with open_library(tmp_path / "l") as library:
+        [hit] = search(library, None, where=Where(path_glob="*/media/red-*")).hits
+        assert name(hit) == "red-0.png"
+        [hit] = search(library, None, where=Where(path_glob="*/backup/*")).hits
+        assert name(hit) == "copy.png"
+    (media / "blue-0.png").unlink()
+    indexed(media, tmp_path / "l")
+    with open_library(tmp_path / "l") as library:
+        assert [name(hit) for hit in search(library, None, where=Where(kind="image")).hits if hit.missing] == [
+            "blue-0.png"
+        ]
+
+
+def test_labels_of_an_earlier_call_stay(samples):
+    tag_with(samples[0], ["cat", "motorcycle"])
+    tag_with(samples[0], ["coffee cup"])
+    assert {"cat", "motorcycle", "coffee cup"} <= set(samples[0].tag_counts())
+
+
 def test_many_copies_of_one_picture_hide_no_other(tmp_path):
     media = gallery(tmp_path / "media", per_colour=1)
     for at in range(30):
@@ -269,7 +313,8 @@ def test_a_series_whose_encoder_is_gone_is_named_and_passed_over(tmp_path):
     indexed(gallery(tmp_path / "media", per_colour=1), tmp_path / "l")
     with open_library(tmp_path / "l", write=True) as library:
         library.series("zzz/evil=1", "item", 4)
-        assert search(library, str(tmp_path / "media" / "red-0.png")).unusable == ["zzz/evil=1"]
+        [note] = search(library, str(tmp_path / "media" / "red-0.png")).notes
+        assert "zzz/evil=1" in note
         assert library_facts(library)["unusable"] == ["zzz/evil=1"]
         calibrate(library)
 
@@ -295,7 +340,7 @@ def test_a_burst_of_alike_pictures_is_one_group(tmp_path):
     with open_library(tmp_path / "l", create=True) as library, library.transaction():
         keys = library.add_contents([Item(f"{at:064x}", "image", at) for at in range(3000)])
         for at, key in enumerate(keys):
-            library.add_path(f"/m/{at:04}.jpg", key, size_bytes=at, mtime_ns=at)
+            library.add_path(f"/m/{at:04}.jpg", int(key), size_bytes=at, mtime_ns=at)
         rows = np.ones((3000, 64), np.float32) + np.random.default_rng(0).normal(0, 0.01, (3000, 64)).astype(np.float32)
         library.append(library.series("color-histogram/bins=4", "item", 64), np.array(keys), rows)
     with open_library(tmp_path / "l") as library:

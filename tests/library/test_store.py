@@ -190,6 +190,10 @@ class TestWhere:
             (Where(words=("food bowl",), kind="sound"), [2]),
             (Where(after="2024"), [1]),
             (Where(before="2024"), [0]),
+            (Where(before="2024-05"), [0]),
+            (Where(after="2023-12-31 23:59"), [0, 1]),
+            (Where(after="2023-12-31T23:59:59.5"), [1]),
+            (Where(before="2023-12-31 23:59:59.5"), [0]),
             (Where(min_bytes=101, max_bytes=102), [1]),
             (Where(min_duration_s=15), [2]),
             (Where(max_duration_s=15), [1]),
@@ -210,7 +214,24 @@ class TestWhere:
         assert library.owners("path", Where(tags=("y",))).tolist() == [second]
         assert library.owners("item", Where(tags=("y",))).tolist() == [key]
 
-    @pytest.mark.parametrize("wrong", [{"kind": "movie"}, {"state": "fine"}, {"after": "May"}, {"tags": "cat"}])
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"kind": "movie"},
+            {"state": "fine"},
+            {"tags": "cat"},
+            {"after": "May"},
+            {"after": ""},
+            {"after": "2024-99-99"},
+            {"before": "2023-02-29"},
+            {"after": "0000"},
+            {"before": "2024-13"},
+            {"after": "2024-05-01T25:00"},
+            {"after": "2024-05-01T10:00+02:00"},
+            {"after": "2024-05-01T10:00:00Z"},
+            {"after": "٢٠٢٤"},
+        ],
+    )
     def test_refuses_what_cannot_be(self, wrong):
         with pytest.raises(InvalidValueError, match="must be"):
             Where(**wrong)

@@ -288,6 +288,7 @@ def test_network_file_system_gets_no_log(tmp_path, monkeypatch):
         writer.write_batch(library, 0)
     with open_library(tmp_path / "net") as library:
         assert len(library.items()) == writer.BATCH
+        assert "nfs4: no write-ahead log" in library.note, "readers are told too"
 
 
 def test_file_that_is_no_catalogue_names_the_repair(tmp_path):

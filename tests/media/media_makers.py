@@ -48,15 +48,18 @@ def make_video(
     size: tuple[int, int] = (96, 64),
     stamps: list[int] | None = None,
     sound: str | None = None,
+    sound_from_s: float = 0.0,
+    sound_s: float | None = None,
     form: str | None = None,
     metadata: dict[str, str] | None = None,
 ) -> Path:
     """Numbered frames in any container; stamps: in 1/1000 s, for variable rates; sound: layout of a tone beside it."""
     with av.open(str(path), "w", format=form) as container:
         container.metadata.update(metadata or {})
-        stream = container.add_stream(codec, rate=rate, options=options or {})
-        stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
-        if stamps is not None:
+        stream = container.add_stream(codec, rate=rate, options=options or {}) if count else None
+        if stream:
+            stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
+        if stream and stamps is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         track = container.add_stream("aac", rate=44100, layout=sound) if sound else None
         for number in range(count):
@@ -64,20 +67,22 @@ def make_video(
             frame.pts = number if stamps is None else stamps[number]
             frame.time_base = 1 / Fraction(rate) if stamps is None else Fraction(1, 1000)
             container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        if stream:
+            container.mux(stream.encode(None))
         if track is not None:
-            seconds = count / rate if stamps is None else stamps[-1] / 1000
-            _mux_tone(container, track, float(seconds), sound)
+            seconds = sound_s or (count / rate if stamps is None else stamps[-1] / 1000)
+            _mux_tone(container, track, float(seconds), sound, sound_from_s)
     return path
 
 
-def _mux_tone(container, track, seconds: float, layout: str) -> None:
+def _mux_tone(container, track, seconds: float, layout: str, from_s: float) -> None:
     samples = tone(seconds, 44100)
     planes = av.AudioLayout(layout).nb_channels
     for start in range(0, len(samples), 1024):
         piece = np.tile(samples[None, start : start + 1024], (planes, 1))
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece), format="fltp", layout=layout)
-        frame.sample_rate, frame.pts, frame.time_base = 44100, start, Fraction(1, 44100)
+        frame.sample_rate, frame.time_base = 44100, Fraction(1, 44100)
+        frame.pts = start + round(from_s * 44100)
         container.mux(track.encode(frame))
     container.mux(track.encode(None))
 

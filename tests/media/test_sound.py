@@ -69,6 +69,34 @@ def test_blocks_are_the_whole(tmp_path):
     np.testing.assert_array_equal(np.concatenate([b.samples for _, b in blocks]), read_sound(path).value.samples)
 
 
+@pytest.mark.parametrize("ending", ["mkv", "mp4", "ts", "flv"])
+def test_a_track_that_begins_late_keeps_its_times(ending, tmp_path):
+    path = make_video(tmp_path / f"x.{ending}", 100, rate=10, sound="mono", sound_from_s=5, sound_s=2)
+    reader = SoundReader(path, block_s=1.0)
+    assert [at for at, _ in reader][:2] == pytest.approx([5, 6], abs=0.1)
+    assert (reader.state, reader.notes) == ("ok", ())
+    assert reader.start_s == pytest.approx(5, abs=0.1)
+    assert reader.duration_s == pytest.approx(2, abs=0.1)
+
+
+def test_a_late_sound_without_pictures(tmp_path):
+    path = make_video(tmp_path / "x.mka", 0, form="matroska", sound="mono", sound_from_s=5, sound_s=2)
+    assert next(iter(SoundReader(path)))[0] == pytest.approx(5, abs=0.1)
+
+
+def test_a_late_track_that_is_cut_is_still_damaged(tmp_path):
+    path = make_video(tmp_path / "x.mov", 0, form="mov", options={}, sound="mono", sound_from_s=3, sound_s=6)
+    whole = SoundReader(path)
+    assert next(iter(whole))[0] == pytest.approx(3, abs=0.1)
+    data = path.read_bytes()
+    at = data.index(b"mdat") - 4
+    size = int.from_bytes(data[at : at + 4], "big")
+    path.write_bytes(data[: at + size // 2] + bytes(size - size // 2) + data[at + size :])
+    reader = SoundReader(path)
+    list(reader)
+    assert reader.state == "damaged"
+
+
 def test_a_silent_video_has_no_sound(tmp_path):
     with pytest.raises(RejectedFileError, match="no-sound"):
         read_sound(make_video(tmp_path / "x.mp4", 5))

@@ -8,7 +8,7 @@ from hostile import picture
 from media_makers import make_sound, make_video, numbered_frame
 from PIL import Image, PngImagePlugin
 
-from lightmeter.media import find_words, read_words
+from lightmeter.media import MediaLimits, find_words, read_words, word_tables
 from lightmeter.media.words import words_of_name
 from lightmeter.types import Words
 
@@ -69,6 +69,65 @@ def test_a_changed_table_is_read_again(photo, tmp_path):
     assert read_words(photo)[0].title == "one"
     table.write_text("file_name,text\nIMG_0042.png,another\n")
     assert read_words(photo)[0].title == "another"
+
+
+def test_a_large_table_is_read_once_with_beats_and_little_memory(photo, tmp_path, monkeypatch):
+    """Each worker reads the table of its folder: a silent worker is killed, and a full one too."""
+    rows = [json.dumps({"file_name": f"{n}.png", "text": f"number {n}"}) for n in range(5000)]
+    rows += ['{"FILE_NAME": "./IMG_0042.png", "text": "first"}', "", '{"file_name": "IMG_0042.png", "text": "last"}']
+    (tmp_path / "metadata.jsonl").write_text("\ufeff" + "\n".join(rows))
+    beats = []
+    assert find_words(photo, beat=lambda: beats.append(1)).value == (Words("last", (), "metadata"),)
+    assert len(beats) >= 10
+    (photo.parent / "0.png").write_bytes(photo.read_bytes())
+    monkeypatch.setattr(word_tables, "_read", None)
+    assert read_words(tmp_path / "0.png")[0] == Words("number 0", (), "metadata")
+    held = word_tables._HELD[tmp_path / "metadata.jsonl"]
+    assert held.hashes.nbytes + held.offsets.nbytes == 16 * 5002
+
+
+def test_rows_of_a_csv_may_span_lines(photo, tmp_path):
+    (tmp_path / "metadata.csv").write_bytes(
+        b'\xef\xbb\xbfText,File_Name\r\n"two\r\nlines",a.png\r\n\r\n"a ""fox""\nruns",IMG_0042.png\r\nlonely\r\n'
+    )
+    found = find_words(photo)
+    assert found.value == (Words('a "fox" runs', (), "metadata"),)
+    assert found.notes == ("metadata.csv: 1 rows have no file_name",)
+
+
+@pytest.mark.parametrize(
+    ("patch", "limits", "says"),
+    [
+        ({"MOST_ROWS": 2}, MediaLimits(), "only its first 2 rows"),
+        ({"MOST_ROW_BYTES": 60}, MediaLimits(), "a row has more than 60 bytes"),
+        ({}, MediaLimits(table_bytes=100), "the limit is 100"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_table_beyond_a_limit_is_noted_and_the_rest_goes_on(
+    photo, tmp_path, monkeypatch, patch, limits, says, ending
+):
+    rows = [("IMG_0042.png", "first"), ("b.png", "x" * 40), ("c.png", "third"), ("d.png", "fourth")]
+    lines = [json.dumps({"file_name": n, "text": t}) if ending == "jsonl" else f"{n},{t}" for n, t in rows]
+    if "MOST_ROW_BYTES" in patch:
+        lines[2] = lines[2].replace("third", "third" * 20)
+    head = [] if ending == "jsonl" else ["file_name,text"]
+    (tmp_path / f"metadata.{ending}").write_text("\n".join([*head, *lines, ""]) * (5 if not patch else 1))
+    for name, value in patch.items():
+        monkeypatch.setattr(word_tables, name, value)
+    found = find_words(photo, limits=limits)
+    assert says in found.notes[0]
+    assert found.value == ((Words("first", (), "metadata"),) if patch else ())
+
+
+def test_tables_held_at_once_are_bounded(photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(word_tables, "MOST_ROWS_HELD", 1000)
+    for n in range(30):
+        (tmp_path / str(n)).mkdir()
+        (tmp_path / str(n) / "metadata.csv").write_text("file_name,text\nx.png,fine\n")
+        (tmp_path / str(n) / "x.png").write_bytes(photo.read_bytes())
+        assert read_words(tmp_path / str(n) / "x.png")[0].title == "fine"
+    assert len(word_tables._HELD) < 10
 
 
 def test_tags_inside_pictures(tmp_path):

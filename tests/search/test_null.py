@@ -60,7 +60,7 @@ def members(pairs):
 def test_members_of_a_normal_law_answer_one_unrelated_query_in_twenty():
     drawn = np.random.default_rng(0)
     scores = members(np.tanh(drawn.normal(0.3, 0.2, 50_000)))
-    null = null_from_members(scores, np.array([0.9]), owners=100, alpha=0.05, floor=0.0, asked="twins")
+    null = null_from_members(scores, np.array([0.9]), rows=100, alpha=0.05, floor=0.0, asked="twins")
     fresh = np.tanh(drawn.normal(0.3, 0.2, (20_000, 100))).max(axis=1)
     assert np.mean(fresh >= null.threshold) == pytest.approx(0.05, abs=0.01)
     assert null.false_alarm == pytest.approx(0.05, abs=1e-6)
@@ -73,7 +73,7 @@ def test_related_pairs_do_not_move_the_threshold_much():
     clean = drawn.normal(0.3, 0.05, 10_000)
     mixed = np.concatenate([clean, np.full(1000, 0.95)])
     apart = [
-        null_from_members(members(p), np.empty(0), owners=100, alpha=0.05, floor=0.0, asked="").threshold
+        null_from_members(members(p), np.empty(0), rows=100, alpha=0.05, floor=0.0, asked="").threshold
         for p in (clean, mixed)
     ]
     assert abs(apart[0] - apart[1]) < 0.03
@@ -81,7 +81,7 @@ def test_related_pairs_do_not_move_the_threshold_much():
 
 def test_few_members_fall_back_on_the_floor():
     scores = np.array([[np.nan, 0.2], [0.2, np.nan]])
-    null = null_from_members(scores, np.empty(0), owners=2, alpha=0.05, floor=0.6, asked="")
+    null = null_from_members(scores, np.empty(0), rows=2, alpha=0.05, floor=0.6, asked="")
     assert (null.threshold, null.false_alarm, null.neighbours) == (0.6, None, 0.0)
 
 
@@ -89,13 +89,13 @@ def test_neighbours_are_members_with_another_this_near():
     scores = np.full((8, 8), 0.1)
     scores[0, 1] = scores[1, 0] = 0.95
     np.fill_diagonal(scores, np.nan)
-    null = null_from_members(scores, np.empty(0), owners=8, alpha=0.05, floor=0.5, asked="")
+    null = null_from_members(scores, np.empty(0), rows=8, alpha=0.05, floor=0.5, asked="")
     assert null.neighbours == 0.25
 
 
 def test_even_a_wide_law_leaves_room_below_one():
     scores = members(np.tanh(np.random.default_rng(2).normal(0.7, 1.0, 1000)))
-    assert 0.9 < null_from_members(scores, np.empty(0), owners=1000, alpha=0.05, floor=0.0, asked="").threshold < 1
+    assert 0.9 < null_from_members(scores, np.empty(0), rows=1000, alpha=0.05, floor=0.0, asked="").threshold < 1
 
 
 def test_a_null_survives_json():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
 
-from lightmeter.errors import MissingExtraError
+from lightmeter.errors import InvalidValueError, MissingExtraError
 from lightmeter.studies import sources
 from lightmeter.studies.demo import run_demo
 from lightmeter.studies.doctor import examine
@@ -40,6 +41,32 @@ def test_the_page_is_one_file_that_loads_nothing(demo):
 def test_the_demo_says_its_price(demo):
     assert "CPU-s" in demo.summary
     assert demo.as_json()["cost"]["cpu_s"] > 0
+
+
+def test_the_demo_deletes_nothing_of_others(tmp_path):
+    dear = tmp_path / "media" / "wedding.jpg"
+    dear.parent.mkdir()
+    dear.write_bytes(b"dear")
+    with pytest.raises(InvalidValueError, match="must be empty or the folder of an earlier demo"):
+        run_demo(tmp_path)
+    assert dear.read_bytes() == b"dear"
+    assert os.listdir(tmp_path) == ["media"]
+
+
+def test_the_demo_takes_its_own_folder_again(tmp_path, monkeypatch):
+    class StopError(Exception):
+        pass
+
+    def gathers(folder, seed):
+        assert not folder.exists(), "what the last demo left is gone"
+        folder.mkdir()
+        (folder / "old.png").touch()
+        raise StopError
+
+    monkeypatch.setattr("lightmeter.studies.demo.gather", gathers)
+    for _ in range(2):
+        with pytest.raises(StopError):
+            run_demo(tmp_path / "new")
 
 
 def test_without_packages_the_demo_names_the_command(tmp_path, monkeypatch):

@@ -20,8 +20,8 @@ from typing import BinaryIO, Protocol
 from lightmeter.errors import RejectedFileError, UnsafeFileError
 
 _CHUNK_BYTES = 1 << 20
-BROKEN_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError,
-                  NotImplementedError, ValueError, OverflowError)  # fmt: skip
+BROKEN_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError,
+                  RuntimeError, NotImplementedError, ValueError, OverflowError)  # fmt: skip
 """What the readers of archives raise over one that is broken."""
 MOST_TAR_HEADER_BYTES = 1 << 20
 _LICENCES = re.compile(r"(licen[cs]e|copying|copyright|notice|third-party)[^/]*\Z", re.IGNORECASE)
@@ -174,7 +174,7 @@ class _GuardedTar(_Guarded):
         self.in_header = True
         member = tar.next()
         self.in_header, self.spent_bytes = False, 0
-        tar.members.clear()  # it would keep every member that it has ever seen
+        tar.__dict__["members"].clear()  # it would keep every member that it has ever seen
         return member
 
 

@@ -25,6 +25,12 @@ Place = tuple[str, ...]
 """Where a command stands: ("index",), ("assets", "list"); () is the top."""
 
 
+class ConfigurationError(click.ClickException):
+    """A file that is not understood; a usage error, without the usage of a command that is not to blame."""
+
+    exit_code = 2
+
+
 @dataclass(frozen=True, slots=True)
 class _Setting:
     """One line of a file."""
@@ -34,9 +40,9 @@ class _Setting:
     key: str
     value: Any
 
-    def refused(self, why: str) -> click.UsageError:
+    def refused(self, why: str) -> ConfigurationError:
         where = "".join(f"{part}." for part in self.place)
-        return click.UsageError(f"{self.file}: {where}{self.key} {why}")
+        return ConfigurationError(f"{self.file}: {where}{self.key} {why}")
 
 
 def user_file() -> Path:
@@ -49,7 +55,7 @@ def configured_defaults(root: click.Context) -> dict[str, Any]:
     """What the files set, as click's `default_map`: the folder's file stands above the user's.
 
     A key at the top holds for every command that has the option, a table's key for that command. Flags and
-    LIGHTMETER_… variables stand above both. Raises click.UsageError for anything that is not understood.
+    LIGHTMETER_… variables stand above both. Raises ConfigurationError for anything that is not understood.
     """
     files = [path for path in (user_file(), PROJECT_FILE) if path.is_file()]
     defaults: dict[str, Any] = {}
@@ -78,11 +84,11 @@ def _read(file: Path) -> dict[str, Any]:
     with file.open("rb") as opened:
         data = opened.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
-        raise click.UsageError(f"{file} must be at most {_MOST_BYTES} bytes: make it shorter")
+        raise ConfigurationError(f"{file} must be at most {_MOST_BYTES} bytes: make it shorter")
     try:
         return tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise click.UsageError(f"{file} must be TOML: {error}") from error
+        raise ConfigurationError(f"{file} must be TOML: {error}") from error
 
 
 def _settings(file: Path, place: Place, table: Mapping[str, Any], places: set[Place]) -> Iterator[_Setting]:

@@ -35,7 +35,8 @@ from lightmeter.cli.options import (
 def remove(paths: tuple[Path, ...], library: Path, **asked: Any) -> None:
     """Take items out of a library; the files stay.
 
-    PATHs, filters and --missing together narrow: what goes fits all of them. Features stay on disk until `lightmeter gc`; seeing the content again brings it back.
+    PATHs, filters and --missing narrow each other: what goes fits all that is given. Features stay on disk until
+    `lightmeter gc`; seeing the content again brings it back.
     """
     where = where_from(asked)
     if not paths and not given_here([*WHERE, "missing"]):

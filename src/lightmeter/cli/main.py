@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 
 import click
@@ -87,9 +88,7 @@ def main() -> None:
     except KeyboardInterrupt:
         code = _say("stopped; the same command goes on where this one ended", 130)
     except click.ClickException as error:
-        error.message = _clean(error.message)
-        error.show()
-        code = error.exit_code
+        code = _show(error)
     except LightmeterError as error:
         code = _say(str(error), error.exit_code)
     except BrokenPipeError:
@@ -120,8 +119,15 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _clean(message: str) -> str:
+def _show(error: click.ClickException) -> int:
+    text = io.StringIO()
+    error.show(file=text)
+    click.echo(_clean(text.getvalue(), lines=True), err=True, nl=False)
+    return error.exit_code
+
+
+def _clean(message: str, *, lines: bool = False) -> str:
     """Names of files and words of a damaged database come up in errors: they must not steer the terminal."""
     from lightmeter.report.text import clean
 
-    return clean(message)
+    return clean(message, lines=lines)

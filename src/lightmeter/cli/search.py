@@ -66,9 +66,14 @@ def search(query: str | None, library: Path, **asked: Any) -> None:
 def _row(hit: Hit) -> dict[str, Any]:
     item = hit.item
     return {
-        "path": hit.path, "score": round(hit.score, 4), "surprise": round(hit.surprise, 2), "evidence": hit.evidence,
-        "time_s": hit.time_s, "kind": item.kind, "id": item.id, "also_at": item.paths[1:], "state": item.state,
+        "path": hit.path, "score": _rounded(hit.score, 4), "surprise": _rounded(hit.surprise, 2),
+        "evidence": hit.evidence, "time_s": hit.time_s, "kind": item.kind, "id": item.id, "missing": hit.missing,
+        "also_at": [path for path in item.paths if path != hit.path], "state": item.state,
     }  # fmt: skip
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _summary(answer: Answer, cost: Cost) -> dict[str, Any]:
@@ -86,7 +91,7 @@ def _summary(answer: Answer, cost: Cost) -> dict[str, Any]:
             }
             for source in answer.sources
         ],
-        "unusable": answer.unusable,
+        "notes": answer.notes,
         "cost": cost.as_json(),
     }  # fmt: skip
 
@@ -97,16 +102,18 @@ def _print(answer: Answer, cost: Cost, query: str | None, quiet: bool) -> None:
     rows = []
     for hit in answer.hits:
         at = "" if hit.time_s is None else f"{hit.time_s:.1f} s"
+        path = clean(hit.path) + " (gone)" * hit.missing
         if answer.kind == "none":
-            rows.append({"kind": hit.item.kind, "path": clean(hit.path)})
+            rows.append({"kind": hit.item.kind, "path": path})
         else:
-            rows.append({"score": f"{hit.score:.3f}", "at": at, "path": clean(hit.path), "by": clean(hit.evidence)})
+            score = "–" if hit.score is None else f"{hit.score:.3f}"
+            rows.append({"score": score, "at": at, "path": path, "by": clean(hit.evidence)})
     if rows:
         click.echo(table(rows, width=100))
     elif query:
         say(f"nothing here is near enough to {query!r}", quiet=quiet)
     for source in answer.sources:
         say(source.said(), quiet=quiet)
-    for spec in answer.unusable:
-        say(f"not asked: {clean(spec)} (no such encoder here)", quiet=quiet)
+    for note in answer.notes:
+        say(clean(note), quiet=quiet)
     say(f"{len(answer.hits)} of {answer.looked_at} items · {cost.text()}", quiet=quiet)

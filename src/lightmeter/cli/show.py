@@ -34,7 +34,7 @@ from lightmeter.cli.options import (
     help="PNG to write.",
 )
 @click.option("--strip", is_flag=True, help="Frames of one video in a row, instead of a sheet.")
-@click.option("-k", type=click.IntRange(1), help="Pictures (or frames) at most.  [default: 40; 8 for --strip]")
+@click.option("-k", type=click.IntRange(1), help="Pictures (or frames) at most.  [default: 40 of a library, 8 of a strip]")
 @click.option("--columns", default=5, show_default=True, type=click.IntRange(1, 20), help="Pictures a row.")
 @where_options
 @json_option
@@ -58,7 +58,7 @@ def show(paths: tuple[Path, ...], library: Path, **asked: Any) -> None:
     elif paths:
         from lightmeter.library.showing import sheet_of_files
 
-        shown = sheet_of_files(paths[: asked["k"] or 40], out, columns=asked["columns"])
+        shown = sheet_of_files(paths[: asked["k"]], out, columns=asked["columns"])
     else:
         from lightmeter.library.showing import sheet_of
         from lightmeter.library.store import open_library

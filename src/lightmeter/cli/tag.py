@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,7 @@ def tag(paths: tuple[Path, ...], library: Path, **asked: Any) -> None:
     if by_hand != bool(paths):
         raise click.UsageError("--set and --unset go with PATHs, and PATHs with them")
     if by_hand:
-        refuse_here(
-            [*WHERE, "labels", "at_least", "most"], "goes without --set and --unset: they label the PATHs given"
-        )
+        refuse_here([*WHERE, "labels", "at_least", "most"], "goes without --set and --unset, which label the PATHs")
     labels = None if asked["labels"] is None else _labels(asked["labels"])
     with measure() as meter, open_library(library, write=True, wait_s=10, waiting=say) as opened:
         if by_hand:
@@ -84,7 +83,7 @@ def tag(paths: tuple[Path, ...], library: Path, **asked: Any) -> None:
 
 def _tell_by_hand(paths: tuple[Path, ...], changed: int, asked: dict[str, Any]) -> None:
     if asked["as_json"]:
-        emit(({"path": path.absolute(), "set": asked["add"], "unset": asked["drop"]} for path in paths), "tag.hand/1")
+        emit(({"path": os.path.abspath(path), "set": asked["add"], "unset": asked["drop"]} for path in paths), "tag.hand/1")
     else:
         say(f"{changed} files labelled", quiet=asked["quiet"])
 

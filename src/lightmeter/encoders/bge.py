@@ -14,7 +14,7 @@ from lightmeter.assets.finding import find
 from lightmeter.assets.table import ASSETS
 from lightmeter.encoders import runtime
 from lightmeter.encoders.protocol import Takes, checked, stacked, unit_rows
-from lightmeter.encoders.wordpiece import TOKENS_STATED, tokens, transformer_macs
+from lightmeter.encoders.wordpiece import TOKENS_STATED, knows, tokens, transformer_macs
 from lightmeter.parts import Spelled
 from lightmeter.types import Array, Words
 
@@ -66,6 +66,10 @@ class BgeSmall(Spelled):
             feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
             rows.append(session.run(None, feeds)[0][0, 0])
         return unit_rows(stacked(rows, self.dim))
+
+    def understands(self, text: str) -> bool:
+        """Whether the vocabulary holds more than half of a text's tokens."""
+        return knows(find("bge-small-tokenizer"), text)
 
     def _session(self) -> Any:
         return runtime.session(self.spec, lambda: str(find("bge-small")))

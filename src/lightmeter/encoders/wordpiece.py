@@ -19,6 +19,12 @@ def tokens(tokenizer: Path, text: str, limit: int) -> Array:
     return np.asarray([_tokenizer(tokenizer, limit).encode(text).ids], np.int64)
 
 
+def knows(tokenizer: Path, text: str) -> bool:
+    """Whether more than half of a text's tokens are in the vocabulary: all else becomes the same unknown token."""
+    found = _tokenizer(tokenizer, 512).encode(text).tokens[1:-1]
+    return bool(sum(token != "[UNK]" for token in found) * 2 > len(found) or not found)
+
+
 @cache
 def _tokenizer(path: Path, limit: int) -> Any:
     from tokenizers import Tokenizer

@@ -11,12 +11,12 @@ import numpy as np
 
 from lightmeter.encoders.cache import kept
 from lightmeter.encoders.protocol import unit_rows
-from lightmeter.errors import UnknownNameError
+from lightmeter.errors import MissingAssetError, MissingExtraError, UnknownNameError
 from lightmeter.library.features import Features, Series
 from lightmeter.library.store import Library
 from lightmeter.library.unrelated import unrelated_queries
 from lightmeter.parts import build
-from lightmeter.search.exact import Block, highest, scan
+from lightmeter.search.exact import cosine, highest
 from lightmeter.search.null import Null, null_from_members, null_from_queries
 from lightmeter.types import Array, Words
 
@@ -56,6 +56,12 @@ def answers_words(encoder: Any) -> bool:
     return encoder.takes == "words" or hasattr(encoder, "encode_words")
 
 
+def understands(encoder: Any, text: str) -> bool:
+    """Whether a text encoder, or that inside a joint one, knows the words of a text; else all such texts are alike."""
+    known = getattr(getattr(encoder, "text", encoder), "understands", None)
+    return known is None or bool(known(text))
+
+
 def keep_twins(library: Library, twins: Mapping[str, Mapping[str, float]]) -> None:
     """Remember cosines of members with changed copies of themselves, spec → id of the content → cosine.
 
@@ -84,7 +90,10 @@ def calibrate(library: Library, *, seed: int = 0) -> None:
         found = library.calibration(series, "null")
         if found and found[1] and found[0].get("seed") == seed:
             continue
-        null = measured_null(library, series, encoder, seed=seed)
+        try:
+            null = measured_null(library, series, encoder, seed=seed)
+        except (MissingAssetError, MissingExtraError):
+            continue  # searches name it; what was measured before stays
         if null is not None:
             with library.transaction():
                 library.set_calibration(series, "null", {"null": null.as_json(), "seed": seed})
@@ -173,27 +182,19 @@ def _asked_by_label(library: Library, encoder: Any, seed: int) -> Array:
 
 
 def _null_of_members(library: Library, series: Series, features: Features, encoder: Any, seed: int) -> Null:
-    """Ask some members as a search would, and see what they reach on others."""
+    """Let some members ask by their middle row, and see what they reach on the rows of others."""
     owners, starts, counts = _runs(features)
     places = np.searchsorted(owners, _drawn(library, series, seed))
     places = places[: max(2, int(np.searchsorted(np.cumsum(counts[places]), ROWS, side="right")))]
     rows = np.concatenate([starts[at] + np.arange(counts[at]) for at in places])
-    block = Block(features.take(rows), features.owners[rows], features.times_s[rows])
-    asking = [thinned(features.take(starts[at] + np.arange(counts[at]))) for at in places[:ASKING]]
-    found = scan([block], np.concatenate(asking))
-    edges = np.cumsum([0, *map(len, asking)])[:-1]
-    scores = np.add.reduceat(found.best, edges, axis=0) / np.array([[len(each)] for each in asking])
-    scores[np.arange(len(asking)), np.searchsorted(found.owners, owners[places[: len(asking)]])] = np.nan
+    asking = places[:ASKING]
+    queries = unit_rows(features.take(starts[asking] + counts[asking] // 2))
+    scores = cosine(features.take(rows), queries).T
+    scores[owners[asking][:, None] == features.owners[rows][None]] = np.nan
     related = np.array(list(_twins(library, series).values()))
     alike = sum(each.takes == encoder.takes and not answers_words(each) for _, each in usable(library))
-    return null_from_members(
-        scores,
-        related,
-        owners=len(owners),
-        alpha=ALPHA / alike,
-        floor=FLOORS[encoder.takes],
-        asked=ASKED[encoder.takes],
-    )
+    floor, asked = FLOORS[encoder.takes], ASKED[encoder.takes]
+    return null_from_members(scores, related, rows=len(features), alpha=ALPHA / alike, floor=floor, asked=asked)
 
 
 QUERY_ROWS = 16

@@ -73,6 +73,7 @@ def connect_to_write(path: Path) -> tuple[sqlite3.Connection, str]:
     except sqlite3.OperationalError as error:
         raise known(path.parent, error) from error
     try:
+        _distrust(connection)
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new catalogue; an old one keeps its own
         got = str(connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()[0])
         connection.execute("PRAGMA synchronous = FULL")
@@ -143,8 +144,15 @@ def _in_memory(path: Path) -> sqlite3.Connection:
         source.backup(memory)
     finally:
         source.close()
+    _distrust(memory)
     memory.execute("PRAGMA query_only = ON")
     return memory
+
+
+def _distrust(connection: sqlite3.Connection) -> None:
+    """A library may come from a stranger: its schema calls no function that acts, its pages are looked over."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
 
 
 def _opened(path: Path, how: str) -> sqlite3.Connection:
@@ -152,6 +160,7 @@ def _opened(path: Path, how: str) -> sqlite3.Connection:
         f"{path.resolve().as_uri()}?{how}", uri=True, isolation_level=None, timeout=BUSY_MS / 1000
     )
     try:
+        _distrust(connection)
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except BaseException:
         connection.close()

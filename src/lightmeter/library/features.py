@@ -17,7 +17,7 @@ from lightmeter.library.catalogue import Catalogue
 from lightmeter.library.connect import NAME, connect_to_read
 from lightmeter.library.contents import bury
 from lightmeter.library.filters import Where, keys_sql
-from lightmeter.library.shards import Written, broken, open_shard, write_shard
+from lightmeter.library.shards import Written, broken, open_shard, shard_path, write_shard
 from lightmeter.search.exact import Block
 from lightmeter.types import Array, check_axes
 
@@ -277,9 +277,8 @@ def committed_names(catalogue: Catalogue) -> set[str]:
 
 def _read(catalogue: Catalogue, series: Series, where: Where | None) -> Features:
     manifest = catalogue.rows("SELECT id, name, digest FROM shards WHERE series = ? ORDER BY id", (series.id,))
-    folder = series_folder(catalogue, series.id)
     known = catalogue.mapped.get(series.id, {})
-    blocks = [known.get(name) or open_shard(folder / name, digest=digest) for _, name, digest in manifest]
+    blocks = [known.get(name) or _open(catalogue, series, name, digest) for _, name, digest in manifest]
     catalogue.mapped[series.id] = {name: block for (_, name, _), block in zip(manifest, blocks, strict=True)}
     wanted = None if where is None else catalogue.keys(*keys_sql(where, series.owner))
     hidden, dead = _hidden(catalogue, series), dead_owners(catalogue, series.id)
@@ -287,6 +286,14 @@ def _read(catalogue: Catalogue, series: Series, where: Where | None) -> Features
         _rows(b.owners, wanted, hidden, dead.get(shard)) for b, (shard, _, _) in zip(blocks, manifest, strict=True)
     ]
     return Features(series, blocks, masks)
+
+
+def _open(catalogue: Catalogue, series: Series, name: str, digest: str) -> Block:
+    path = shard_path(catalogue.folder, series.id, name)
+    block = open_shard(path, digest=digest)
+    if block.vectors.shape[1] != series.dim:
+        raise broken(path, f"its rows have {block.vectors.shape[1]} numbers and {series.dim} were registered")
+    return block
 
 
 def _hidden(catalogue: Catalogue, series: Series) -> Array:
@@ -306,10 +313,12 @@ def dead_owners(catalogue: Catalogue, series: int) -> dict[int, Array]:
 
 def _rows(owners: Array, wanted: Array | None, hidden: Array, dead: Array | None) -> Array | None:
     """Rows of a shard that count, None for all. wanted, hidden, dead: int64, rising."""
+    gone = [each for each in (hidden, dead) if each is not None and len(each)]
+    if wanted is None and not gone:
+        return None
     keep = np.ones(len(owners), bool) if wanted is None else is_among(owners, wanted)
-    for gone in (hidden, dead):
-        if gone is not None and len(gone):
-            keep &= ~is_among(owners, gone)
+    for each in gone:
+        keep &= ~is_among(owners, each)
     return None if keep.all() else np.flatnonzero(keep)
 
 

@@ -17,8 +17,8 @@ class Where:
 
     tags, words, path_glob and missing speak of one and the same path. words: whole words or phrases in title or
     keywords, any case. after, before: `2024`, `2024-05` or a full ISO date without a zone, half-open, held against the
-    moment a file was taken. path_glob: `*` crosses folders; a pattern that starts with neither `/` nor `*` may match anywhere
-    below a folder. missing: True keeps only paths that were not found at the last look.
+    moment a file was taken. path_glob: `*` crosses folders; a pattern that starts with neither `/` nor `*` may match
+    anywhere below a folder. missing: True keeps only paths that were not found at the last look.
     """
 
     kind: Kind | None = None
@@ -66,7 +66,8 @@ def _moment(name: str, text: str) -> str:
         moment = datetime.fromisoformat(text + "-01-01"[len(text) - 4 :])
     except ValueError:
         raise InvalidValueError(
-            f"{name} must be a date such as 2024-05-31 or 2024-05-31T07:08, without a zone (files hold none), got {text!r}"
+            f"{name} must be a date such as 2024-05-31 or 2024-05-31T07:08, got {text!r}: "
+            "give one that is in the calendar, without a zone (files hold none)"
         ) from None
     return moment.isoformat() if len(text) > 10 else text
 

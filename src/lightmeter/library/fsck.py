@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ from lightmeter.errors import LibraryDamagedError, LibraryNotFoundError
 from lightmeter.library.catalogue import Catalogue
 from lightmeter.library.connect import NAME, connect_to_read, connect_to_write
 from lightmeter.library.features import is_among, runs_of
-from lightmeter.library.opening import LOCK_NAME, check_length, check_version, sweep
+from lightmeter.library.opening import LOCK_NAME, check_length, check_version, strangers, sweep
 from lightmeter.library.salvage import salvage
-from lightmeter.library.shards import check_shard, open_shard
+from lightmeter.library.shards import check_shard, links, open_shard, shard_files, shard_path
 from lightmeter.types import Array
 
 Place = Literal["catalogue", "shard", "features"]
@@ -22,7 +23,7 @@ Place = Literal["catalogue", "shard", "features"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong. place: `catalogue`, `shard` (then `shard` is its id) or `features`."""
+    """One thing that is wrong. place: `catalogue`, `shard` (then `shard` is its id, None for a link) or `features`."""
 
     place: Place
     detail: str
@@ -87,6 +88,8 @@ def _repair(folder: Path, lock: FileLock) -> Health:
             raise LibraryDamagedError(
                 f"the catalogue of {folder} cannot be saved: move the folder away and index again"
             )
+    for link in links(folder):
+        link.unlink()  # the link, not what it leads to
     catalogue = Catalogue(folder, connect_to_write(folder / NAME)[0], lock)
     try:
         check_version(catalogue)
@@ -106,10 +109,7 @@ def _set_aside(catalogue: Catalogue, problems: tuple[Problem, ...]) -> int:
     broken = sorted({problem.shard for problem in problems if problem.shard is not None})
     for shard in broken:
         series, name = catalogue.rows("SELECT series, name FROM shards WHERE id = ?", (shard,))[0]
-        path = catalogue.folder / "shards" / str(series) / name
-        if path.exists():
-            path.with_name(name + ".bad").unlink(missing_ok=True)
-            path.with_name(name + ".bad").hardlink_to(path)
+        _keep_bad(catalogue.folder, series, name)
         with catalogue.transaction():
             lost += catalogue.execute("DELETE FROM features WHERE shard = ?", (shard,)).rowcount
             catalogue.execute("DELETE FROM shards WHERE id = ?", (shard,))
@@ -127,12 +127,27 @@ def _set_aside(catalogue: Catalogue, problems: tuple[Problem, ...]) -> int:
     return lost
 
 
+def _keep_bad(folder: Path, series: object, name: object) -> None:
+    """Keep the bytes of a broken shard as `*.bad`, where they are the library's own."""
+    try:
+        path = Path(shard_path(folder, series, name))
+    except LibraryDamagedError:
+        return
+    if path.is_symlink():
+        path.unlink()
+    elif path.is_file():
+        bad = path.with_name(path.name + ".bad")
+        bad.unlink(missing_ok=True)
+        os.link(path, bad)
+
+
 def _examine(catalogue: Catalogue) -> Health:
     try:
         with catalogue.snapshot():
             problems = _check_catalogue(catalogue)
             if problems:
                 return Health(tuple(problems), 0, 0, 0)
+            problems += [Problem("shard", f"{link} is a link") for link in links(catalogue.folder)]
             columns = "h.id, series, name, rows, size_bytes, digest, spec, dim"
             shards = catalogue.rows(f"SELECT {columns} FROM shards h JOIN series s ON s.id = series")
             registered = _registered(catalogue)
@@ -147,12 +162,15 @@ def _examine(catalogue: Catalogue) -> Health:
     except (LibraryDamagedError, sqlite3.DatabaseError) as error:
         return Health((Problem("catalogue", str(error)),), 0, 0, 0)
     names = {shard[2] for shard in shards}
-    files = [path.name for path in (catalogue.folder / "shards").glob("*/*")]
+    files = [path.name for path in shard_files(catalogue.folder)]
     orphans = sum(name.endswith((".shard", ".shard.tmp")) and name not in names for name in files)
     return Health(tuple(problems), orphans, len(shards), sum(shard[4] for shard in shards))
 
 
 def _check_catalogue(catalogue: Catalogue) -> list[Problem]:
+    strange = strangers(catalogue)
+    if strange:
+        return [Problem("catalogue", each) for each in strange[:20]]
     answers = [str(row[0]) for row in catalogue.rows("PRAGMA integrity_check(20)")]
     problems = [Problem("catalogue", answer) for answer in answers if answer != "ok"]
     if not problems:
@@ -165,7 +183,10 @@ def _check_one(
     catalogue: Catalogue, shard: tuple[int, int, str, int, int, str, str, int], registered: list[tuple[int, int, int]]
 ) -> list[Problem]:
     key, series, name, rows, size_bytes, digest, spec, dim = shard
-    path = catalogue.folder / "shards" / str(series) / name
+    try:
+        path = Path(shard_path(catalogue.folder, series, name))
+    except LibraryDamagedError as error:
+        return [Problem("shard", f"the manifest of {spec}: {error}", key)]
     wrong = check_shard(path, digest=digest)
     if wrong:
         return [Problem("shard", f"{path.name} of {spec}: {wrong}", key)]

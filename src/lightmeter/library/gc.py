@@ -19,7 +19,7 @@ from lightmeter.library.catalogue import Catalogue
 from lightmeter.library.contents import bury
 from lightmeter.library.features import Series, committed_names, dead_owners, is_among, register, runs_of, series_folder
 from lightmeter.library.opening import sweep
-from lightmeter.library.shards import open_shard, write_shard
+from lightmeter.library.shards import open_shard, shard_files, shard_path, write_shard
 from lightmeter.search.exact import Block
 
 SMALL_BYTES = 1 << 20  # shards below this are merged while a run goes on …
@@ -53,7 +53,10 @@ def merge(catalogue: Catalogue, series: Series, shards: Sequence[_Shard]) -> int
     """Swap shards for one that holds their live rows. Returns how many dead rows were dropped."""
     folder = series_folder(catalogue, series.id)
     dead = dead_owners(catalogue, series.id)
-    parts = [(folder / shard[1], shard[2], _live(folder / shard[1], shard[2], dead.get(shard[0]))) for shard in shards]
+    places = [Path(shard_path(catalogue.folder, series.id, shard[1])) for shard in shards]
+    parts = [
+        (path, shard[2], _live(path, shard[2], dead.get(shard[0]))) for path, shard in zip(places, shards, strict=True)
+    ]
     rows = sum(len(keep) for _, _, keep in parts)
     with catalogue.transaction():
         written = None
@@ -135,8 +138,9 @@ def collect(catalogue: Catalogue) -> Freed:
     for row in catalogue.rows("SELECT id, spec, owner, dim FROM series"):
         rows += compact(catalogue, Series(*row), dead_too=True)
     sweep(catalogue)
-    for quarantined in (catalogue.folder / "shards").glob("*/*.bad"):
-        quarantined.unlink()
+    for path in shard_files(catalogue.folder):
+        if path.suffix == ".bad":
+            path.unlink()
     _shrink(catalogue)
     return Freed(len(items), rows, max(0, before - _disk_bytes(catalogue.folder)))
 

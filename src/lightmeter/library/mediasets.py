@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import shutil
-import sqlite3
 import stat
 import tarfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightmeter.assets.files import file_sha256
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.library import records
 from lightmeter.library.exchange import Exchanged, Tally
@@ -28,6 +28,7 @@ from lightmeter.library.unpack import Content, is_plain_name, members
 SHARD_BYTES = 512 << 20
 SCHEMA = "lightmeter.item/1"
 CHUNK_BYTES = 1 << 20
+MAX_LINE_BYTES = 16 << 20  # of metadata.jsonl; a longer one is read as several, none of which parses
 
 
 def write_webdataset(library: Library, folder: Path, where: Where | None) -> Exchanged:
@@ -73,17 +74,12 @@ def _source(about: dict[str, Any], tally: Tally) -> Path | None:
     for path in about["paths"]:
         place = Path(os.fsdecode(bytes.fromhex(path["path_bytes"]) if path["path_bytes"] else path["path"].encode()))
         try:
-            if stat.S_ISREG(place.stat().st_mode) and _hash(place) == about["id"]:
+            if stat.S_ISREG(place.stat().st_mode) and file_sha256(place) == about["id"]:
                 return place
         except OSError:
             continue  # another path may hold it
     tally.skipped.append(f"{about['id']}: none of its {len(about['paths'])} paths holds its content now")
     return None
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _suffix(path: Path) -> str:
@@ -162,7 +158,7 @@ def _unpack(content: Content, into: Path, name: str) -> _Unpacked:
             file.flush()
             os.fsync(file.fileno())
         fresh = not os.path.lexists(target)
-        if not fresh and (target.is_symlink() or not target.is_file() or _hash(target) != digest.hexdigest()):
+        if not fresh and (target.is_symlink() or not target.is_file() or file_sha256(target) != digest.hexdigest()):
             how = "unpack into another folder"
             raise RejectedFileError("target-exists", f"{target} is there with another content: {how}")
         temporary.replace(target)
@@ -173,32 +169,37 @@ def _unpack(content: Content, into: Path, name: str) -> _Unpacked:
 
 def _bring_in(library: Library, text: bytes, found: _Unpacked, tally: Tally) -> None:
     try:
-        about = json.loads(text)
-        if about["schema"] != SCHEMA:
-            raise InvalidValueError(f"schema must be {SCHEMA}, got {about['schema']!r}")
-        if about["id"] != found.digest:
-            raise InvalidValueError("its content is not the one its JSON names")
-        with library.transaction():
-            new = records.put(library.catalogue, _merged(about, found.path))
-    except (ValueError, KeyError, TypeError, sqlite3.InterfaceError) as error:
+        new = _put(library, records.from_json(text), found.path, found.digest)
+    except InvalidValueError as error:
         _drop(found, tally, str(error))
         return
     tally.items += new
     tally.paths += new
 
 
-def _merged(about: dict[str, Any], path: Path) -> Record:
+def _put(library: Library, about: Record, path: Path, digest: str) -> bool:
+    """Bring in what a stranger says about a file, if it is the file's. Returns whether it was new."""
+    if about.get("schema") != SCHEMA:
+        raise InvalidValueError(f"schema must be {SCHEMA}, got {str(about.get('schema'))[:60]!r}")
+    if records.parsed_id(about) != digest:
+        raise InvalidValueError("its content is not the one its JSON names")
+    merged = _merged(about, path)
+    with library.transaction():
+        return records.put(library.catalogue, merged)
+
+
+def _merged(about: Record, path: Path) -> Record:
     """One record at the unpacked path, with the words and labels of all paths it had."""
-    words: list[Any] = []
+    words: dict[Any, Any] = {}
     tags: dict[str, Any] = {}
-    for each in about["paths"]:
-        words += [word for word in each["words"] if word not in words]
-        for tag in each["tags"]:
+    for each in records.list_of(about, "paths"):
+        for word in records.parsed_words(each.get("words")):
+            words.setdefault((word["source"], word["title"], *word["keywords"]), word)
+        for tag in records.parsed_tags(each.get("tags")):
             tags.setdefault(tag["tag"], tag)
     text, raw = records.text_of(os.fsencode(path.absolute()))
-    item = {name: value for name, value in about.items() if name not in ("schema", "paths")}
     place = {"path": text, "path_bytes": raw, "mtime_ns": path.stat().st_mtime_ns, "missing": False}
-    return {**item, **place, "words": words, "tags": list(tags.values())}
+    return {**about, **place, "words": list(words.values()), "tags": list(tags.values())}
 
 
 # -- imagefolder ----------------------------------------------------------------------------------------------------
@@ -246,16 +247,13 @@ def read_imagefolder(library: Library, folder: Path) -> Exchanged:
     if not listing.is_file():
         raise InvalidValueError(f"source must be a folder with metadata.jsonl, got {folder}")
     tally = Tally()
-    with listing.open(encoding="utf-8") as lines:
-        for number, text in enumerate(lines, 1):
+    with listing.open("rb") as lines:
+        for number, text in enumerate(iter(lambda: lines.readline(MAX_LINE_BYTES), b""), 1):
             try:
-                about = json.loads(text)
+                about = records.from_json(text)
                 path = _inside(folder, about)
-                if _hash(path) != about["id"]:
-                    raise InvalidValueError("its content is not the one the line names")
-                with library.transaction():
-                    new = records.put(library.catalogue, _merged(_only_item(about), path))
-            except (ValueError, KeyError, TypeError, OSError, sqlite3.InterfaceError) as error:
+                new = _put(library, about, path, _digest(path))
+            except InvalidValueError as error:
                 tally.skipped.append(f"line {number} of {listing.name}: {error}")
                 continue
             tally.items += new
@@ -263,16 +261,18 @@ def read_imagefolder(library: Library, folder: Path) -> Exchanged:
     return tally.done()
 
 
-def _only_item(about: dict[str, Any]) -> dict[str, Any]:
-    if about["schema"] != SCHEMA:
-        raise InvalidValueError(f"schema must be {SCHEMA}, got {about['schema']!r}")
-    return {name: value for name, value in about.items() if name not in ("file_name", "title", "keywords", "tags")}
-
-
-def _inside(folder: Path, about: dict[str, Any]) -> Path:
+def _inside(folder: Path, about: Record) -> Path:
     """The file a line names: a plain file below `media/`, no link, nothing outside."""
-    parent, _, name = str(about["file_name"]).partition("/")
+    parent, _, name = str(about.get("file_name")).partition("/")
     path = folder / "media" / name
     if parent != "media" or not is_plain_name(name) or path.is_symlink() or not path.is_file():
-        raise InvalidValueError(f"file_name must be media/NAME of a plain file, got {about['file_name']!r}")
+        got = str(about.get("file_name"))[:300]
+        raise InvalidValueError(f"file_name must be media/NAME of a plain file, got {got!r}")
     return path
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise InvalidValueError(f"{path.name} must be a file that reads, got {error}") from error

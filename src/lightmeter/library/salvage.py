@@ -77,16 +77,22 @@ def _copy(old: Path, target: sqlite3.Connection, table: str) -> int:
     for direction in ("ASC", "DESC"):
         order = ", ".join(f"{key} {direction}" for key in keys)
         read = f"SELECT {', '.join(columns)} FROM {table} NOT INDEXED ORDER BY {order}"
-        if _copy_rows(old, target, read, write):
+        if _copy_rows(old, target, table, read, write):
             break
     return int(target.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
 
-def _copy_rows(old: Path, target: sqlite3.Connection, read: str, write: str) -> bool:
+_IS_TABLE = "SELECT 1 FROM sqlite_schema WHERE name = ? AND type = 'table' AND sql LIKE 'CREATE TABLE %'"
+
+
+def _copy_rows(old: Path, target: sqlite3.Connection, table: str, read: str, write: str) -> bool:
     """Copy up to the first page that does not read. Returns whether all were."""
     with contextlib.closing(sqlite3.connect(old)) as source:
         try:
+            source.execute("PRAGMA trusted_schema = OFF")
             source.execute("PRAGMA writable_schema = ON")  # read a file that has been cut as far as it goes
+            if not source.execute(_IS_TABLE, (table,)).fetchone():
+                return True  # a view under its name: nothing of it is a row of ours
             for row in source.execute(read):
                 target.execute(write, row)
         except sqlite3.DatabaseError:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from lightmeter.errors import InvalidValueError
+from lightmeter.errors import InvalidValueError, MissingAssetError, MissingExtraError
 from lightmeter.library.calibrating import (
     answers_words,
     null_of,
     query_rows,
     thinned,
+    understands,
     unusable,
     usable,
 )
 from lightmeter.library.features import Series
-from lightmeter.library.filters import Where
+from lightmeter.library.filters import Where, fold
 from lightmeter.library.looking import encode_file
 from lightmeter.library.store import Library
 from lightmeter.media.sniff import is_media_name, sniff
@@ -35,21 +37,20 @@ QueryKind = Literal["words", "image", "video", "sound", "none"]
 class Hit:
     """One item that is near enough.
 
-    score: cosine with the query, −1..1 · surprise: how many spreads above unrelated queries
-    evidence: what matched: `picture`, `sound`, or `words` with their text · time_s: where in a video or sound
+    score: cosine with the query, −1..1; None where the query's words stand there to the letter, and for bare filters
+    surprise: how many spreads above unrelated queries, None with the score
+    evidence: what matched: `picture`, `sound`, `words: …`, `exact: …` or `filter`
+    time_s: where in a video or sound · path: where it stands, one that fits the filters · missing: it did, but is gone
     """
 
     item: Item
     key: int
-    score: float
-    surprise: float
+    score: float | None
+    surprise: float | None
     evidence: str
     time_s: float | None
-
-    @property
-    def path(self) -> str:
-        """Where the item was last seen."""
-        return self.item.paths[0] if self.item.paths else ""
+    path: str
+    missing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,16 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Hits, best first, and how they were judged. unusable: specs of series whose encoder is not here."""
+    """Hits, best first, and how they were judged.
+
+    looked_at: items that the filters let through · notes: sentences on what could not be asked, and why
+    """
 
     kind: QueryKind
     hits: list[Hit]
     sources: list[Source]
     looked_at: int
-    unusable: list[str]
+    notes: list[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,14 +138,16 @@ def search(
     """
     if k < 1:
         raise InvalidValueError(f"k must be at least 1, got {k}")
+    asked = _Asked(
+        library, where, k, everything, [f"not asked: {spec}, no such encoder here" for spec in unusable(library)]
+    )
     if query is None:
-        return _listed(library, where, k)
+        view = library.items(where)
+        return asked.answer("none", [], [(int(key), _Match(None, None, "filter", None)) for key in view.keys[:k]])
     kind = kind_of_query(query)
     if kind == "words":
-        found = _ask_words(library, query, where)
-    else:
-        found = _ask_file(library, Path(query), _asked_by(kind, by), where)
-    return _answer(library, kind, found, k, everything)
+        return asked.answer(kind, _ask_words(asked, query), _to_the_letter(asked, query))
+    return asked.answer(kind, _ask_file(asked, Path(query), _asked_by(kind, by)), [])
 
 
 def _asked_by(kind: QueryKind, by: str) -> Literal["image", "sound"]:
@@ -152,68 +158,116 @@ def _asked_by(kind: QueryKind, by: str) -> Literal["image", "sound"]:
     return "sound" if kind == "sound" or by == "sound" else "image"
 
 
-def _listed(library: Library, where: Where | None, k: int) -> Answer:
-    view = library.items(where)
-    hits = [Hit(item, int(key), 1.0, 0.0, "filter", None) for item, key in zip(view[:k], view.keys[:k], strict=True)]
-    return Answer("none", hits, [], len(view), [])
+@dataclass(frozen=True, slots=True)
+class _Match:
+    score: float | None
+    surprise: float | None
+    evidence: str
+    time_s: float | None
 
 
-def _ask_words(library: Library, text: str, where: Where | None) -> list[_Found]:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One search: the library, what may answer, and how much of it is wanted."""
+
+    library: Library
+    where: Where | None
+    k: int
+    everything: bool
+    notes: list[str]
+
+    def answer(self, kind: QueryKind, found: Sequence[_Found], sure: Sequence[tuple[int, _Match]]) -> Answer:
+        """Sure hits first, then those of each source by how far they stand above its null; an item once."""
+        best: dict[int, _Match] = {}
+        for each in found:
+            surprise = each.source.null.surprise(each.values)
+            for item, at in _best_items(self, each):
+                before = best.get(item)
+                if before is None or surprise[at] > (before.surprise or 0):
+                    best[item] = _match(self.library, each, at, float(surprise[at]))
+        ranked = sorted(best.items(), key=lambda pair: (-(pair[1].surprise or 0), pair[0]))
+        merged = list((dict(sure) | {item: match for item, match in ranked if item not in dict(sure)}).items())[
+            : self.k
+        ]
+        looked_at = len(self.library.items(self.where))
+        if not found and not self.notes and kind != "none":
+            self.notes.append(
+                "the library is empty" if not looked_at else f"no encoder here takes {kind}: index with one"
+            )
+        return Answer(kind, self._hits(merged), [each.source for each in found], looked_at, self.notes)
+
+    def _hits(self, matches: Sequence[tuple[int, _Match]]) -> list[Hit]:
+        fitting = None if self.where is None else set(self.library.owners("path", self.where).tolist())
+        hits = []
+        for item, (key, match) in zip(self.library.items_of([key for key, _ in matches]), matches, strict=True):
+            paths = sorted(self.library.paths_of(key), key=lambda path: path.missing)
+            shown = [path for path in paths if fitting is None or path.key in fitting] or paths
+            path, missing = (shown[0].path, shown[0].missing) if shown else ("", True)
+            hits.append(Hit(item, key, match.score, match.surprise, match.evidence, match.time_s, path, missing))
+        return hits
+
+
+def _to_the_letter(asked: _Asked, text: str) -> list[tuple[int, _Match]]:
+    """Items in whose words the query stands as a whole word or phrase, articles left out."""
+    phrase = re.sub(r"^(an?|the)\s+", "", text.strip(), flags=re.IGNORECASE)
+    if not fold(phrase).strip():
+        return []
+    where = asked.where or Where()
+    paths = asked.library.owners("path", replace(where, words=(*where.words, phrase)))[: 16 * asked.k].tolist()
+    sql = "SELECT key, item FROM paths WHERE key IN (SELECT value FROM json_each(?)) ORDER BY missing, key"
+    found: dict[int, _Match] = {}
+    for path, item in asked.library.catalogue.rows(sql, (json.dumps(paths),)):
+        found.setdefault(item, _Match(None, None, f"exact: {_told(asked.library, path)}", None))
+    return list(found.items())[: asked.k]
+
+
+def _ask_words(asked: _Asked, text: str) -> list[_Found]:
     found = []
-    for series, encoder in usable(library):
-        if answers_words(encoder):
-            evidence = "words" if encoder.takes == "words" else "picture"
-            found += _ask(library, series, encoder, evidence, query_rows(encoder, [text]), where)
+    for series, encoder in usable(asked.library):
+        if not answers_words(encoder):
+            continue
+        evidence = "words" if encoder.takes == "words" else "picture"
+        if not understands(encoder, text):
+            asked.notes.append(f"{evidence}: not asked, its encoder does not know these words (it reads English)")
+            continue
+        try:
+            rows = query_rows(encoder, [text])
+        except (MissingAssetError, MissingExtraError) as error:
+            asked.notes.append(f"{evidence}: not asked, {error}")
+            continue
+        found += _ask(asked, series, encoder, evidence, rows)
     return found
 
 
-def _ask_file(library: Library, path: Path, takes: Literal["image", "sound"], where: Where | None) -> list[_Found]:
+def _ask_file(asked: _Asked, path: Path, takes: Literal["image", "sound"]) -> list[_Found]:
     found = []
-    for series, encoder in usable(library):
-        if encoder.takes == takes and not answers_words(encoder):
+    for series, encoder in usable(asked.library):
+        if encoder.takes == takes and not answers_words(encoder) and null_of(asked.library, series, encoder)[0]:
             evidence = "picture" if takes == "image" else "sound"
-            rows = thinned(encode_file(path, series.spec, takes))
-            found += _ask(library, series, encoder, evidence, rows, where)
+            found += _ask(asked, series, encoder, evidence, thinned(encode_file(path, series.spec, takes)))
     return found
 
 
-def _ask(
-    library: Library, series: Series, encoder: Any, evidence: str, rows: Array, where: Where | None
-) -> list[_Found]:  # fmt: skip
-    null, fresh = null_of(library, series, encoder)
+def _ask(asked: _Asked, series: Series, encoder: Any, evidence: str, rows: Array) -> list[_Found]:
+    null, fresh = null_of(asked.library, series, encoder)
     if null is None:
         return []
-    owners, values, times_s = scan_mean(library.features(series, where).blocks(), rows)
+    owners, values, times_s = scan_mean(asked.library.features(series, asked.where).blocks(), rows)
     nearest = float(values.max()) if len(values) else None
     return [_Found(Source(evidence, series.spec, null, nearest, fresh), series, owners, values, times_s)]
 
 
-def _answer(library: Library, kind: QueryKind, found: Sequence[_Found], k: int, everything: bool) -> Answer:
-    """Judge each source by its own null, put them on one scale, keep each item's best evidence."""
-    best: dict[int, tuple[float, _Found, int]] = {}
-    for each in found:
-        surprise = each.source.null.surprise(each.values)
-        for item, at in _best_items(library, each, k, everything):
-            if item not in best or surprise[at] > best[item][0]:
-                best[item] = (float(surprise[at]), each, at)
-    ranked = sorted(best.items(), key=lambda pair: (-pair[1][0], pair[0]))[:k]
-    view = library.items_of([item for item, _ in ranked])
-    hits = [_hit(library, item, key, entry) for item, (key, entry) in zip(view, ranked, strict=True)]
-    looked_at = max((len(each.values) for each in found), default=0)
-    return Answer(kind, hits, [each.source for each in found], looked_at, unusable(library))
-
-
-def _best_items(library: Library, found: _Found, k: int, everything: bool) -> list[tuple[int, int]]:
+def _best_items(asked: _Asked, found: _Found) -> list[tuple[int, int]]:
     """The k best items of a source that are near enough, each with the place of its best owner, best first."""
-    enough = np.flatnonzero(found.values >= (-np.inf if everything else found.source.null.threshold))
-    wanted = k
+    lowest = -np.inf if asked.everything else found.source.null.threshold
+    enough, wanted = np.flatnonzero(found.values >= lowest), asked.k
     while True:  # an item may stand at many paths, each with its own words: look further until there are k items
         chosen = enough[top(found.values[enough], wanted)]
         items: dict[int, int] = {}
-        for item, at in zip(_items_of(library, found, chosen), chosen.tolist(), strict=True):
+        for item, at in zip(_items_of(asked.library, found, chosen), chosen.tolist(), strict=True):
             items.setdefault(item, at)
-        if len(items) >= k or len(chosen) == len(enough):
-            return list(items.items())[:k]
+        if len(items) >= asked.k or len(chosen) == len(enough):
+            return list(items.items())[: asked.k]
         wanted *= 4
 
 
@@ -226,12 +280,13 @@ def _items_of(library: Library, found: _Found, chosen: Array) -> list[int]:
     return [items[owner] for owner in owners]
 
 
-def _hit(library: Library, item: Item, key: int, entry: tuple[float, _Found, int]) -> Hit:
-    surprise, found, at = entry
+def _match(library: Library, found: _Found, at: int, surprise: float) -> _Match:
     evidence = found.source.evidence
     if evidence == "words":
-        owner = int(found.owners[at])
-        told = [each for each in library.words_of([owner]).get(owner, ()) if each.text]
-        evidence = "words: " + " | ".join(f"{each.source} {each.text!r}" for each in told)
+        evidence = f"words: {_told(library, int(found.owners[at]))}"
     moment = float(found.times_s[at])
-    return Hit(item, key, float(found.values[at]), surprise, evidence, moment if np.isfinite(moment) else None)
+    return _Match(float(found.values[at]), surprise, evidence, moment if np.isfinite(moment) else None)
+
+
+def _told(library: Library, path: int) -> str:
+    return " | ".join(f"{each.source} {each.text!r}" for each in library.words_of([path]).get(path, ()) if each.text)

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from lightmeter.errors import InvalidValueError
+from lightmeter.errors import InvalidValueError, LightmeterError
 from lightmeter.library import records
 from lightmeter.library.exchange import Exchanged, Tally
 from lightmeter.library.features import Features, Series
 from lightmeter.library.filters import Where
 from lightmeter.library.store import Library
-from lightmeter.parts import need
+from lightmeter.parts import build, need
 from lightmeter.types import Array
 
 ROWS = 4096  # feature rows in a batch
@@ -126,27 +126,31 @@ def read_tables(library: Library, folder: Path, form: str) -> Exchanged:
     if not items.exists():
         raise InvalidValueError(f"source must be a folder with items.{form}, got {folder}: name what `export` wrote")
     tally, seen = Tally(), set[str]()
-    _, batches = _read(items, form)
+    _, batches = _read(items, form, _items_schema(need("pyarrow", "arrow")))
+    rows = 0
     for batch in batches:
         with library.transaction():
             for record in batch.to_pylist():
-                if records.put(library.catalogue, record):
-                    tally.paths += record["path"] is not None
-                    seen.add(record["id"])
+                rows += 1
+                try:
+                    if records.put(library.catalogue, record):
+                        tally.paths += record["path"] is not None
+                        seen.add(record["id"])
+                except InvalidValueError as error:
+                    tally.skipped.append(f"row {rows} of {items.name}: {error}")
     tally.items = len(seen)
     for path in sorted(folder.glob(f"features-*.{form}")):
-        _read_features(library, path, form, tally)
+        try:
+            _read_features(library, path, form, tally)
+        except InvalidValueError as error:
+            tally.skipped.append(f"{path.name}: {error}")
     return tally.done()
 
 
 def _read_features(library: Library, path: Path, form: str, tally: Tally) -> None:
-    schema, batches = _read(path, form)
-    about = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-    try:
-        spec, owner, dim = about["lightmeter.spec"], about["lightmeter.owner"], int(about["lightmeter.dim"])
-    except (KeyError, ValueError) as error:
-        raise InvalidValueError(f"{path.name} must name its series in its metadata, got {sorted(about)}") from error
-    series = library.series(spec, owner, dim)
+    wanted = _features_schema(need("pyarrow", "arrow"), Series(0, "", "", 0))
+    about, batches = _read(path, form, wanted)
+    series = library.series(*_series_of(about))
     held: list[Any] = []
     for batch in batches:
         held.append(batch)
@@ -154,6 +158,24 @@ def _read_features(library: Library, path: Path, form: str, tally: Tally) -> Non
             held = [_put_features(library, series, held, tally, last=False)]
     if held:
         _put_features(library, series, held, tally, last=True)
+
+
+def _series_of(metadata: dict[bytes, bytes]) -> tuple[str, str, int]:
+    """(spec, owner, dim) of a series that an encoder here could have made; nothing else may enter a library."""
+    try:
+        about = {name: metadata[f"lightmeter.{name}".encode()].decode() for name in ("spec", "owner", "dim")}
+    except (KeyError, UnicodeDecodeError) as error:
+        raise InvalidValueError("a table of features must name its series in its metadata, got none") from error
+    spec = about["spec"]
+    try:
+        encoder = build(spec, "encoder")
+        owner, dim = "path" if encoder.takes == "words" else "item", int(encoder.dim)
+    except (LightmeterError, ImportError, OSError) as error:
+        raise InvalidValueError(f"the series must be of an encoder that is here, got {spec[:99]!r}: {error}") from error
+    if (about["owner"], about["dim"]) != (owner, str(dim)):
+        got = f"{about['owner'][:20]!r} and {about['dim'][:20]!r}"
+        raise InvalidValueError(f"owner and dim of {spec} must be {owner!r} and {dim}, got {got}")
+    return spec, owner, dim
 
 
 def _put_features(library: Library, series: Series, held: list[Any], tally: Tally, *, last: bool) -> Any:
@@ -234,18 +256,42 @@ def _write_lance(path: Path, schema: Any, batches: Iterator[Any]) -> None:
         lance.write_dataset(arrow.Table.from_batches(held), str(path), mode="append")
 
 
-def _read(path: Path, form: str) -> tuple[Any, Iterator[Any]]:
-    if form == "lance":
-        found = need("lance", "lance").dataset(str(path))
-        return found.schema, iter(found.to_batches(batch_size=ROWS))
-    arrow, parquet = need("pyarrow", "arrow"), need("pyarrow.parquet", "arrow")
+def _read(path: Path, form: str, wanted: Any) -> tuple[dict[bytes, bytes], Iterator[Any]]:
+    """(metadata, batches) of a table that has the wanted columns, each value in it checked to be of its kind."""
+    arrow = need("pyarrow", "arrow")
     try:
-        file = parquet.ParquetFile(path)
-        return file.schema_arrow, _batches(file)
-    except (arrow.ArrowInvalid, OSError) as error:
-        raise InvalidValueError(f"{path} must be a Parquet file, got something that does not read: {error}") from error
+        schema, batches = _lance(path) if form == "lance" else _parquet(path)
+    except (arrow.ArrowException, OSError, ValueError) as error:
+        what = "a Lance dataset" if form == "lance" else "a Parquet file"
+        raise InvalidValueError(f"{path} must be {what}, got something that does not read: {error}") from error
+    for column in wanted:
+        found = schema.field(column.name).type if schema.names.count(column.name) == 1 else None
+        if found != column.type:
+            raise InvalidValueError(f"{column.name} of {path.name} must be a column of {column.type}, got {found}")
+    return schema.metadata or {}, _checked(path, batches)
+
+
+def _lance(path: Path) -> tuple[Any, Iterator[Any]]:
+    found = need("lance", "lance").dataset(str(path))
+    return found.schema, iter(found.to_batches(batch_size=ROWS))
+
+
+def _parquet(path: Path) -> tuple[Any, Iterator[Any]]:
+    file = need("pyarrow.parquet", "arrow").ParquetFile(path)
+    return file.schema_arrow, _batches(file)
 
 
 def _batches(file: Any) -> Iterator[Any]:
     with file:
         yield from file.iter_batches(batch_size=ROWS)
+
+
+def _checked(path: Path, batches: Iterator[Any]) -> Iterator[Any]:
+    """The same batches; text in them is UTF-8 and lists end where their values do."""
+    arrow = need("pyarrow", "arrow")
+    try:
+        for batch in batches:
+            batch.validate(full=True)
+            yield batch
+    except (arrow.ArrowException, OSError) as error:
+        raise InvalidValueError(f"{path.name} must be a table that reads to its end, got: {error}") from error

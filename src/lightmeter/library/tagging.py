@@ -100,8 +100,9 @@ def _store(
             tags += [Tag(path.key, label, score, source) for label, score in chosen]
             if chosen:
                 tagged.append(Tagged(path.path, tuple(chosen)))
-    with library.transaction():
-        library.unset_tags(stale, source=source)
+    with library.transaction():  # other labels of earlier calls stay
+        for label in {tag for tag in library.tag_counts() if tag in labels}:
+            library.unset_tags(stale, tag=label, source=source)
         library.set_tags(tags)
     return tagged
 

@@ -142,9 +142,9 @@ class _Track:
         found = []
         if self.errors:
             found.append(f"{self.errors} parts could not be decoded")
-        declared_s, end_s = self._ends(seen_s)
-        if declared_s is not None and declared_s - end_s > max(0.5, 0.02 * declared_s):
-            found.append(f"it ends at {end_s:.2f} s, its header says {declared_s:.2f} s")
+        declared_s = self._declared_s()
+        if declared_s is not None and declared_s - seen_s > max(0.5, 0.02 * declared_s):
+            found.append(f"it ends at {seen_s:.2f} s, its header says {declared_s:.2f} s")
         self.damaged = bool(found)
         if self.clipped:
             found.append("samples beyond -1..1 were clipped")
@@ -160,18 +160,17 @@ class _Track:
             zero_s = 0.0 if self.opened.format.name in _FROM_ZERO else first_s
         return max(0.0, first_s - zero_s)
 
-    def _ends(self, seen_s: float) -> tuple[float | None, float]:
-        """Where the sound should end by the header, and where it ends.
+    def _declared_s(self) -> float | None:
+        """How long the header says that this track is.
 
-        Matroska tells no track's length: FFmpeg repeats the file's, which says nothing of sound beside pictures.
+        Of a track that was not met while the headers were read FFmpeg knows nothing: it repeats the file's start and
+        length, which say nothing of a sound that begins late and may end early.
         """
-        stream, whole = self.stream, self.opened.container.duration
+        stream = self.stream
         if not stream.duration or not stream.time_base:
-            return None, seen_s
-        declared_s = float(stream.duration * stream.time_base)
-        if self.opened.format.name != "matroska" or whole is None or abs(declared_s - whole / 1e6) > 1e-3:
-            return declared_s, seen_s
-        return None if self.opened.video is not None else declared_s, (self.first_s or 0.0) + seen_s
+            return None
+        late_s = (self.first_s or 0.0) - float((stream.start_time or 0) * stream.time_base)
+        return float(stream.duration * stream.time_base) if late_s < 0.5 else None
 
 
 def _one_channel(frame: Any) -> Array:

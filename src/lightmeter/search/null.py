@@ -107,22 +107,22 @@ def null_from_queries(unrelated: Array, related: Array, *, alpha: float, asked: 
 
 
 def null_from_members(
-    scores: Array, related: Array, *, owners: int, alpha: float, floor: float, asked: str
+    scores: Array, related: Array, *, rows: int, alpha: float, floor: float, asked: str
 ) -> Null:  # fmt: skip
     """Threshold for queries of the library's own kind, from what its members reach on each other.
 
-    Most pairs of a library are unrelated, and the lower half of their scores surely is, so a normal law is fitted to
-    that half of their arctanh (median, and the median distance below it); the best of `owners` unrelated scores exceeds
-    its (1 − alpha)^(1/owners) quantile with probability alpha. Scores must be made exactly as a search makes them, so
-    that a member of many rows counts with its best one.
+    Most pairs of rows are unrelated, and the lower half of their scores surely is, so a normal law is fitted to that
+    half of their arctanh (median, and the median distance below it); the best of `rows` unrelated scores exceeds its
+    (1 − alpha)^(1/rows) quantile with probability alpha. Rows of one video are alike, and a video asks with the mean of
+    several rows: both make fewer false alarms than this says.
 
-    scores: float [Q, M] cosine of members asked (Q) with members found (M), NaN for a member with itself
-    related: float [R] cosine of a changed copy with its original · owners: members in the whole library
+    scores: float [Q, R] cosine of members that ask with rows that answer, NaN for rows of the member itself
+    related: float [R] cosine of a changed copy with its original · rows: in the whole library
     floor: never answer below it; used alone under 28 pairs, where no law can be fitted · asked: what the copies were
     Source: Fisher 1915, "Frequency distribution of the correlation coefficient" (the arctanh of a correlation is nearly
     normal); the half-sample fit is ours.
     """
-    check_axes("scores", scores, "Q M")
+    check_axes("scores", scores, "Q R")
     _check_alpha(alpha)
     pairs = np.asarray(scores, np.float64)[~np.isnan(scores)]
     if len(pairs) < FEWEST_PAIRS:
@@ -131,9 +131,9 @@ def null_from_members(
         bent = np.arctanh(np.clip(pairs, -_NEARLY, _NEARLY))
         middle = float(np.median(bent))
         width = float(np.median(middle - bent[bent <= middle]) / 0.6745)
-        quantile = _NORMAL.inv_cdf(min((1 - alpha) ** (1 / max(owners, 1)), 1 - 1e-12))
+        quantile = _NORMAL.inv_cdf(min((1 - alpha) ** (1 / max(rows, 1)), 1 - 1e-12))
         threshold = max(float(np.tanh(middle + width * quantile)), floor)
-        alarm = 1 - _NORMAL.cdf((float(np.arctanh(threshold)) - middle) / max(width, 1e-9)) ** max(owners, 1)
+        alarm = 1 - _NORMAL.cdf((float(np.arctanh(threshold)) - middle) / max(width, 1e-9)) ** max(rows, 1)
         centre, spread = float(np.tanh(middle)), float(np.tanh(middle) - np.tanh(middle - width))
     asking = np.isfinite(scores).any(axis=1)
     near = np.nanmax(scores[asking], axis=1) >= threshold if asking.any() else np.empty(0)

@@ -192,14 +192,15 @@ def _show_query(page: Page, path: Path) -> None:
 
 def _shot(hit: Hit, answer: Answer) -> Shot:
     picture = thumbnail(hit.path, time_s=hit.time_s)
-    note = "" if answer.kind == "none" else f"{hit.score:.2f} by {hit.evidence.partition(':')[0]}"
+    score = "" if hit.score is None else f"{hit.score:.2f} by "
+    note = "" if answer.kind == "none" else f"{score}{hit.evidence.partition(':')[0]}"
     if hit.time_s:
         note += f", at {hit.time_s:.0f} s"
     return Shot(
         picture if isinstance(picture, str) else jpeg_bytes(picture, long_side=320),
         Path(hit.path).name,
         note=note,
-        score=None if answer.kind == "none" else hit.score,
+        score=hit.score,
     )
 
 
