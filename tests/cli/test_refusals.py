@@ -36,7 +36,7 @@ def run(*args):
 
 
 def safe(text):
-    assert not any(ord(char) < 32 and char != "\n" or 127 <= ord(char) < 160 for char in text), repr(text)
+    assert not any((ord(char) < 32 and char != "\n") or 127 <= ord(char) < 160 for char in text), repr(text)
     return text
 
 

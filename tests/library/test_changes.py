@@ -6,12 +6,13 @@ import os
 import pytest
 from media_folder import QUICK, gallery, indexed, picture
 
+from lightmeter.assets.files import file_sha256
 from lightmeter.engines.stage import Failure, Task
 from lightmeter.library import calibrating
 from lightmeter.library import stage as stage_module
 from lightmeter.library.facts import status_facts
 from lightmeter.library.indexing import index
-from lightmeter.library.stage import IndexStage, sha256_file
+from lightmeter.library.stage import IndexStage
 from lightmeter.library.store import open_library
 from lightmeter.media.door import pinned, read_bytes
 from lightmeter.media.images import read_image
@@ -80,7 +81,7 @@ def test_a_link_put_in_a_files_place_is_not_followed(tmp_path, monkeypatch, swap
     indexed(folder, library)
     stage = IndexStage(("color-histogram/bins=3",), "", library)
     stage.open()
-    digest = sha256_file(path, lambda: None)
+    digest = file_sha256(path)
     beats = []
 
     def swap():

@@ -110,9 +110,9 @@ VIEW = (
                 "DROP TABLE calibrations",
                 VIEW,
                 "PRAGMA writable_schema = ON",
-                "UPDATE sqlite_schema SET type = 'table', rootpage = 2 WHERE name = 'calibrations'",
+                "UPDATE sqlite_schema SET type = 'table' WHERE name = 'calibrations'",
             ],
-            "holds the table 'calibrations'",
+            "is damaged .*calibrations",
         ),
     ],
 )

@@ -1,10 +1,15 @@
 """Exports stand whole or not at all; what goes out comes in again; what strangers made is held to its limits."""
 
+import gzip
 import hashlib
 import io
 import json
 import os
+import shutil
+import subprocess
+import sys
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +19,10 @@ from hypothesis import strategies as st
 from toy_encoders import TOYS
 
 from lightmeter.encoders.table import ENCODERS
-from lightmeter.errors import InvalidValueError, RejectedFileError
+from lightmeter.errors import InvalidValueError, MissingAssetError, RejectedFileError
+from lightmeter.library import exchange, records
 from lightmeter.library.contents import Tag
-from lightmeter.library.exchange import export, import_
+from lightmeter.library.exchange import export, import_, new_folder
 from lightmeter.library.filters import Where
 from lightmeter.library.store import open_library
 from lightmeter.library.unpack import ArchiveLimits, members
@@ -324,3 +330,263 @@ def test_parquet_that_is_none_is_named(library, tmp_path):
     (tmp_path / "items.parquet").write_bytes(b"PAR1 not really PAR1")
     with pytest.raises(InvalidValueError, match="must be a Parquet file"):
         import_(library, tmp_path)
+
+
+# -- what strangers made --------------------------------------------------------------------------------------------
+
+
+def with_metadata(path, **change):
+    """Rewrite a table of features with another name for its series."""
+    import pyarrow.parquet as parquet
+
+    table = parquet.read_table(path)
+    said = {f"lightmeter.{name}".encode(): value for name, value in change.items()}
+    parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, **said}), path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"spec": b"zzz/evil=1"}, "no encoder called 'zzz'"),
+        ({"spec": b"toy/evil=1"}, "no option 'evil'"),
+        ({"spec": b"local"}, "no encoder called 'local'"),
+        ({"spec": b"(" * 5000}, "the series must be of an encoder"),
+        ({"spec": b"\xff"}, "must name its series"),
+        ({"spec": b"toy-words"}, "owner and dim of toy-words must be 'path' and 3"),
+        ({"owner": b"path"}, "owner and dim of toy must be 'item' and 2"),
+        ({"dim": b"3"}, "owner and dim of toy must be 'item' and 2"),
+        ({"dim": b"9" * 5000}, "owner and dim of toy must be 'item' and 2"),
+    ],
+)
+def test_series_that_no_encoder_made_is_left_out_and_named(library, tmp_path, change, told):
+    export(library, tmp_path / "out")
+    with_metadata(tmp_path / "out" / "features-0.parquet", **change)
+    with open_library(tmp_path / "copy", create=True) as copy:
+        done = import_(copy, tmp_path / "out")
+        assert (done.items, done.rows, len(done.skipped)) == (3, 0, 1)
+        assert told in done.skipped[0]
+        assert copy.all_series() == []
+
+
+def test_series_that_no_encoder_made_is_left_out_of_lance_too(library, tmp_path, monkeypatch):
+    pytest.importorskip("lance")
+    export(library, tmp_path / "out", "lance")
+    monkeypatch.delitem(ENCODERS, "toy")
+    with open_library(tmp_path / "copy", create=True) as copy:
+        assert "no encoder called 'toy'" in import_(copy, tmp_path / "out", "lance").skipped[0]
+        assert copy.all_series() == []
+
+
+def test_table_with_other_columns_is_named(library, tmp_path):
+    import pyarrow.parquet as parquet
+
+    export(library, tmp_path / "out")
+    for name, told in (("features-0", "vector of features-0.parquet"), ("items", "size_bytes of items.parquet")):
+        path = tmp_path / "out" / f"{name}.parquet"
+        table = parquet.read_table(path)
+        parquet.write_table(table.drop_columns([told.split()[0]]), path)
+        with open_library(tmp_path / f"copy-{name}", create=True) as copy:
+            try:
+                said = import_(copy, tmp_path / "out").skipped[0]
+            except InvalidValueError as error:
+                said = str(error)
+            assert f"{told} must be a column of" in said
+
+
+def test_text_of_a_table_that_is_no_utf8_is_named(library, tmp_path):
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    export(library, tmp_path / "out")
+    path = tmp_path / "out" / "items.parquet"
+    table = parquet.read_table(path)
+    bad = arrow.array([b"\xff\xfe"] * len(table), arrow.binary()).view(arrow.string())
+    parquet.write_table(table.set_column(table.schema.get_field_index("reason"), "reason", bad), path)
+    with open_library(tmp_path / "copy", create=True) as copy, pytest.raises(InvalidValueError, match="items.parquet"):
+        import_(copy, tmp_path / "out")
+
+
+@pytest.mark.parametrize("form", ["parquet", "imagefolder"])
+def test_import_ends_with_the_measure_of_scores(library, tmp_path, form, monkeypatch):
+    measured = []
+    monkeypatch.setattr(
+        "lightmeter.library.calibrating.calibrate", lambda library: measured.append(len(library.items()))
+    )
+    export(library, tmp_path / "out", form)
+    with open_library(tmp_path / "copy", create=True) as copy:
+        import_(copy, tmp_path / "out", form)
+    assert measured == [3]
+
+
+def test_import_says_when_scores_cannot_be_measured(library, tmp_path, monkeypatch):
+    def fail(library):
+        raise MissingAssetError("no asset")
+
+    monkeypatch.setattr("lightmeter.library.calibrating.calibrate", fail)
+    export(library, tmp_path / "out")
+    with open_library(tmp_path / "copy", create=True) as copy:
+        done = import_(copy, tmp_path / "out")
+        assert done.rows == 6
+        assert "no asset" in done.skipped[-1]
+
+
+GOOD = {"source": "sidecar", "title": "t", "keywords": ["k"]}
+LIES = {
+    "size": {"size_bytes": 2**70}, "negative size": {"size_bytes": -1}, "size as text": {"size_bytes": "1"},
+    "size as truth": {"size_bytes": True}, "width": {"width": "wide"}, "negative width": {"width": -5},
+    "height": {"height": 2**31}, "duration": {"duration_s": -1.0}, "no number": {"duration_s": float("nan")},
+    "endless": {"duration_s": float("inf")}, "kind": {"kind": ["image"]}, "state": {"state": "fine"},
+    "reason": {"reason": 5}, "no reason": {"reason": None}, "date": {"taken_at": 2024}, "id": {"id": "zz"},
+    "paths": {"paths": 5}, "path": {"paths": [5]}, "words": {"words": "all"}, "word": {"words": [5]},
+    "title": {"words": [GOOD | {"title": 5}]}, "keywords": {"words": [GOOD | {"keywords": "k"}]},
+    "keyword": {"words": [GOOD | {"keywords": [5]}]}, "half a pair": {"words": [GOOD | {"title": "\ud800"}]},
+    "score": {"tags": [{"tag": "t", "score": 2**1100, "source": "s"}]},
+    "score as text": {"tags": [{"tag": "t", "score": "1", "source": "s"}]},
+    "tag": {"tags": [{"tag": None, "score": 1, "source": "s"}]}, "tags": {"tags": {"tag": 1}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def line(tmp_path):
+    """A folder with one content and what is true of it."""
+    content = b"content"
+    digest = hashlib.sha256(content).hexdigest()
+    (tmp_path / "in" / "media").mkdir(parents=True)
+    (tmp_path / "in" / "media" / f"{digest}.jpg").write_bytes(content)
+    path = {"words": [GOOD], "tags": [{"tag": "t", "score": 2**60, "source": "s"}]}
+    about = {"schema": "lightmeter.item/1", "id": digest, "kind": "image", "size_bytes": 7, "state": "ok", "reason": ""}
+    return {**about, "file_name": f"media/{digest}.jpg", "paths": [path]}
+
+
+def brought(tmp_path, text, form):
+    """What an import of one JSON says, and how many items it brought."""
+    folder = tmp_path / "in"
+    if form == "imagefolder":
+        (folder / "metadata.jsonl").write_bytes(text)
+    else:
+        media = next((folder / "media").iterdir())
+        info, about = tarfile.TarInfo(media.name), tarfile.TarInfo(f"{media.stem}.json")
+        tar_of(folder / "x.tar", (info, media.read_bytes()), (about, text))
+    with open_library(tmp_path / form, create=True) as library:
+        done = import_(library, folder, form, into=tmp_path / "media" if form == "webdataset" else None)
+        assert len(library.items()) == done.items
+    return done
+
+
+@pytest.mark.parametrize("form", ["imagefolder", "webdataset"])
+class TestWhatStrangersSay:
+    def test_truth_comes_in(self, tmp_path, line, form):
+        assert brought(tmp_path, json.dumps(line).encode(), form).items == 1
+
+    @pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+    def test_lie_is_left_out_and_named(self, tmp_path, line, form, lie):
+        path = {**line["paths"][0], **{name: value for name, value in lie.items() if name in ("words", "tags")}}
+        done = brought(tmp_path, json.dumps({**line, "paths": [path], **lie}).encode(), form)
+        assert (done.items, len(done.skipped)) == (0, 1)
+        assert "must be" in done.skipped[0] or "not the one" in done.skipped[0]
+        assert len(done.skipped[0]) < 600
+
+    @pytest.mark.parametrize(
+        "text",
+        [b"[" * 100_000, b"\xff\xfe", b"\xff\xfe{}", b'{"schema": ' + b"9" * 5000 + b"}", b"[]", b"5", b'{"id": 1'],
+        ids=["deep", "no text", "half", "long number", "list", "number", "cut"],
+    )
+    def test_no_record_at_all_is_left_out(self, tmp_path, line, form, text):
+        done = brought(tmp_path, text, form)
+        assert (done.items, len(done.skipped)) == (0, 1)
+
+
+@pytest.mark.parametrize("lie", [lie for lie in LIES.values() if "paths" not in lie], ids=str)
+def test_parser_is_the_same_for_tables(line, lie):
+    with pytest.raises(InvalidValueError, match="must be"):
+        records.parsed({**line, "words": [], "tags": [], **lie})
+
+
+def test_row_of_a_table_that_lies_is_left_out_and_named(library, tmp_path):
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    export(library, tmp_path / "out")
+    path = tmp_path / "out" / "items.parquet"
+    table = parquet.read_table(path)
+    widths = arrow.array([-5, *[None] * (len(table) - 1)], arrow.int64())
+    parquet.write_table(table.set_column(table.schema.get_field_index("width"), "width", widths), path)
+    with open_library(tmp_path / "copy", create=True) as copy:
+        done = import_(copy, tmp_path / "out")
+        assert "row 1 of items.parquet: width must be" in done.skipped[0]
+        assert done.items == 3  # its other path tells the truth
+
+
+def header(kind, size):
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.USTAR_FORMAT) + bytes(-(-size // 512) * 512)
+
+
+@pytest.mark.parametrize(
+    ("count", "size"), [(1, 64 << 20), (60, 1_000_000), (3000, 0)], ids=["one", "chained", "endless chain"]
+)
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_archive_cannot_ask_for_the_memory(tmp_path, kind, count, size):
+    path = tmp_path / "x.tar.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for _ in range(count):
+            file.write(header(kind, size))
+    tracemalloc.start()
+    try:
+        with pytest.raises(RejectedFileError, match="archive-(header|damaged)"):
+            list(members(path))
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_headers_count_as_what_an_archive_unpacks_to(tmp_path):
+    path = tmp_path / "x.tar.gz"
+    with gzip.open(path, "wb", compresslevel=9) as file:
+        for number in range(60):
+            file.write(header(tarfile.XHDTYPE, 900_000))
+            file.write(tarfile.TarInfo(f"{number}").tobuf())
+    with pytest.raises(RejectedFileError, match="archive-ratio"):
+        list(members(path))
+
+
+def test_export_leaves_a_live_one_to_the_same_name_alone(library, tmp_path):
+    target = tmp_path / "out"
+    code = (
+        "import sys, time, pathlib; from lightmeter.library.exchange import new_folder\n"
+        "with new_folder(pathlib.Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'x').write_text('x'); print('in', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"in\n"
+
+        def export_too():
+            with new_folder(target) as mine:
+                (mine / "y").write_text("y")
+                assert len(list(tmp_path.glob(".out.*.partial"))) == 2
+                other.communicate(b"")
+                assert (target / "x").exists()  # the other one ends first
+
+        with pytest.raises(InvalidValueError, match="which exists"):
+            export_too()
+    assert other.returncode == 0
+    assert not list(tmp_path.glob(".out.*.partial"))
+
+
+def test_export_whose_folder_is_taken_for_a_leftover_before_it_is_locked_begins_again(tmp_path, monkeypatch):
+    lock, taken = exchange.try_lock, []
+
+    def late(descriptor):
+        if not taken:
+            taken.append(next(tmp_path.glob(".out.*.partial")))
+            shutil.rmtree(taken[0])
+        return lock(descriptor)
+
+    monkeypatch.setattr(exchange, "try_lock", late)
+    with new_folder(tmp_path / "out") as folder:
+        assert folder != taken[0]
+        (folder / "x").write_text("x")
+    assert (tmp_path / "out" / "x").exists()

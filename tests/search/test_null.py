@@ -45,7 +45,14 @@ def test_a_null_by_hand():
     assert null.false_alarm == 5 / 101
     assert null.miss == pytest.approx(1 / 3)
     assert null.centre == pytest.approx(0.495)
-    assert null.said() == "false alarms 5.0%, misses 33% of 3 twins"
+    assert null.said() == "false alarms 5.0%, misses not measured"
+    many = null_from_queries(np.linspace(0.0, 0.99, 100), np.linspace(0.9, 1.0, 20), alpha=0.05, asked="twins")
+    assert many.said() == "false alarms 5.0%, misses 50% of 20 twins"
+
+
+def test_a_floor_holds_where_a_small_library_reaches_little():
+    null = null_from_queries(np.linspace(0.0, 0.1, 100), np.empty(0), alpha=0.05, asked="", floor=0.3)
+    assert (null.threshold, null.false_alarm) == (0.3, 1 / 101)
 
 
 def test_without_related_queries_misses_are_unknown():

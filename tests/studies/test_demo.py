@@ -69,6 +69,26 @@ def test_the_demo_takes_its_own_folder_again(tmp_path, monkeypatch):
             run_demo(tmp_path / "new")
 
 
+def test_links_lead_the_demo_nowhere(tmp_path, monkeypatch):
+    dear = tmp_path / "dear"
+    dear.mkdir()
+    (dear / "wedding.jpg").write_bytes(b"dear")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".lightmeter-demo").touch()
+    (out / "media").symlink_to(dear)
+    monkeypatch.setattr(sources, "package_folder", lambda name: None)
+    monkeypatch.setattr(sources, "find_or_none", lambda name: None)
+    with pytest.raises(MissingExtraError):
+        run_demo(out)
+    assert (os.listdir(dear), (out / "media").is_symlink()) == (["wedding.jpg"], False)
+    (out / ".lightmeter-demo").unlink()
+    (out / ".lightmeter-demo").symlink_to(dear / "wedding.jpg")
+    with pytest.raises(InvalidValueError, match="must be empty"):
+        run_demo(out)
+    assert (dear / "wedding.jpg").read_bytes() == b"dear"
+
+
 def test_without_packages_the_demo_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "package_folder", lambda name: None)
     monkeypatch.setattr(sources, "find_or_none", lambda name: None)

@@ -144,6 +144,14 @@ def refuse_here(names: Iterable[str], why: str) -> None:
 WHERE = ("kind", "tags", "words", "after", "before", "min_bytes", "max_bytes", "path_glob")
 
 
+def shown_path(path: str) -> str:
+    """A path for the terminal: from here where it lies below, control characters made visible."""
+    from lightmeter.report.text import clean
+
+    here = os.path.join(os.getcwd(), "")  # noqa: PTH109, PTH118  the path is text that may hold any bytes
+    return clean(path.removeprefix(here))
+
+
 def emit(rows: Iterable[Mapping[str, Any]], schema: str) -> None:
     """Write rows as JSON lines, each with its `schema`.
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lightmeter.cli.options import emit, json_option, library_option, quiet_option, say, where_from, where_options
+from lightmeter.cli.options import (
+    emit,
+    json_option,
+    library_option,
+    quiet_option,
+    say,
+    shown_path,
+    where_from,
+    where_options,
+)
 
 if TYPE_CHECKING:
     from lightmeter.library.searching import Answer, Hit
@@ -102,14 +111,14 @@ def _print(answer: Answer, cost: Cost, query: str | None, quiet: bool) -> None:
     rows = []
     for hit in answer.hits:
         at = "" if hit.time_s is None else f"{hit.time_s:.1f} s"
-        path = clean(hit.path) + " (gone)" * hit.missing
+        path = shown_path(hit.path) + " (gone)" * hit.missing
         if answer.kind == "none":
             rows.append({"kind": hit.item.kind, "path": path})
         else:
             score = "–" if hit.score is None else f"{hit.score:.3f}"
             rows.append({"score": score, "at": at, "path": path, "by": clean(hit.evidence)})
     if rows:
-        click.echo(table(rows, width=100))
+        click.echo(table(rows, width=300))
     elif query:
         say(f"nothing here is near enough to {query!r}", quiet=quiet)
     for source in answer.sources:

@@ -30,8 +30,11 @@ ROWS = 20_000
 """Rows that are looked at for the null of members: long videos count with all of theirs, so fewer of them are drawn."""
 SURE = 0.5
 """Probability from which a built-in label counts as being in a picture, when misses are counted."""
-FLOORS = {"image": 0.45, "sound": 0.9}
-"""Lowest cosine that counts as near between pictures and between sounds: see docs/results/nulls.json."""
+FLOORS = {"image": 0.45, "sound": 0.9, "words": 0.35, "joint": 0.22}
+"""Lowest cosine that counts as near, whatever the library: between pictures, sounds, texts, and a text and a picture.
+
+Chosen on stamps and sample pictures (docs/results/nulls.json): what larger libraries of unrelated things reach.
+"""
 KEPT_TWINS = 64
 ASKED = {"image": "members asked by their middle half", "sound": "members asked by a quieter, noisy copy"}
 
@@ -124,9 +127,9 @@ def _null_of_words(library: Library, features: Features, encoder: Any, seed: int
     sources = sum(answers_words(each) for _, each in usable(library))
     related = _asked_by_label(library, encoder, seed) if getattr(encoder, "base", None) else np.empty(0)
     unrelated = highest(features.blocks(), _unrelated_rows(encoder, seed))
-    return null_from_queries(
-        unrelated, related, alpha=ALPHA / sources, asked="pictures asked by the built-in label they surely carry"
-    )
+    asked = "pictures asked by the built-in label they surely carry"
+    floor = FLOORS["words" if encoder.takes == "words" else "joint"]
+    return null_from_queries(unrelated, related, alpha=ALPHA / sources, asked=asked, floor=floor)
 
 
 def query_rows(encoder: Any, texts: Sequence[str]) -> Array:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil, floor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,9 +70,10 @@ class Source:
 
     def said(self) -> str:
         """How it was judged, for people."""
-        nearest = "" if self.nearest is None else f", nearest {self.nearest:.3f}"
+        nearest = "" if self.nearest is None else f", nearest {floor(self.nearest * 1000) / 1000:.3f}"
         stale = "" if self.fresh else "; measured before the last change, `lightmeter index` measures again"
-        return f"{self.evidence}: near enough from {self.null.threshold:.3f}{nearest} · {self.null.said()}{stale}"
+        least = ceil(self.null.threshold * 1000) / 1000
+        return f"{self.evidence}: near enough from {least:.3f}{nearest} · {self.null.said()}{stale}"
 
 
 @dataclass(frozen=True, slots=True)

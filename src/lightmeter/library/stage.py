@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lightmeter.assets.files import file_sha256
 from lightmeter.encoders.protocol import Encoder
 from lightmeter.engines.stage import Beat, Failure, Result, Task
 from lightmeter.errors import RejectedFileError
@@ -83,7 +83,8 @@ class IndexStage:
         return found | {"taken_at": found["taken_at"] or _iso(status.st_mtime)}
 
     def _read(self, tools: _Tools, path: Path, asked: dict[str, Any], beat: Beat) -> dict[str, Any]:
-        digest = sha256_file(path, beat)
+        with open_file(path, follow=False) as file:
+            digest = file_sha256(file, beat)
         seen = probe(path, self.limits)
         words = find_words(path, Path(asked["root"]), limits=self.limits, beat=beat)
         known = specs_of(tools.library.catalogue, digest)
@@ -107,19 +108,6 @@ class IndexStage:
             "features": features,
             "twins": twins,
         }
-
-
-def sha256_file(path: Path, beat: Beat) -> str:
-    """The identity of a content: sha256 of its bytes, in hex.  Cost: one read of the file.
-
-    Raises RejectedFileError where there is no regular file (any more): a link that was put there is not followed.
-    """
-    digest = hashlib.sha256()
-    with open_file(path, follow=False) as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-            beat()
-    return digest.hexdigest()
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:

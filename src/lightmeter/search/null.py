@@ -17,6 +17,8 @@ from lightmeter.errors import InvalidValueError
 from lightmeter.types import Array, check_axes
 
 FEWEST_PAIRS = 28
+FEWEST_RELATED = 10
+"""Below so many related queries a share of misses says nothing, and none is shown."""
 _NORMAL = NormalDist()
 _NEARLY = 1 - 1e-6
 
@@ -59,7 +61,8 @@ class Null:
         alarms = (
             "not measured" if self.false_alarm is None else f"{self.false_alarm:.1%}{' by a model' * self.modelled}"
         )
-        misses = "not measured" if self.miss is None else f"{self.miss:.0%} of {self.related} {self.asked}"
+        few = self.miss is None or self.related < FEWEST_RELATED
+        misses = "not measured" if few else f"{self.miss:.0%} of {self.related} {self.asked}"
         near = "" if self.neighbours is None else f", {self.neighbours:.0%} of its members have another this near"
         return f"false alarms {alarms}, misses {misses}{near}"
 
@@ -73,14 +76,17 @@ class Null:
         return cls(**values)
 
 
-def null_from_queries(unrelated: Array, related: Array, *, alpha: float, asked: str) -> Null:
+def null_from_queries(
+    unrelated: Array, related: Array, *, alpha: float, asked: str, floor: float = -1.0
+) -> Null:  # fmt: skip
     """The lowest threshold at which a new unrelated query is answered with a chance of at most alpha.
 
     With Q unrelated queries of which k pass, a new one drawn alike passes with a chance of (k + 1) / (Q + 1): its rank
     among them is uniform. No law is assumed; too few queries for alpha give the threshold above them all.
 
     unrelated: float [Q] best score of each unrelated query · related: float [R] score of each query's own target
-    asked: what the related queries were.  Cost: O(Q log Q).
+    asked: what the related queries were · floor: never answer below it, however little a small library reaches
+    Cost: O(Q log Q).
     Source: Vovk, Gammerman and Shafer 2005, "Algorithmic Learning in a Random World" (conformal prediction).
     """
     check_axes("unrelated", unrelated, "Q")
@@ -90,7 +96,7 @@ def null_from_queries(unrelated: Array, related: Array, *, alpha: float, asked: 
         raise InvalidValueError(f"a null needs at least 2 unrelated queries, got {len(unrelated)}")
     ordered = np.sort(np.asarray(unrelated, np.float64))
     let_through = max(int(np.floor(alpha * (len(ordered) + 1))) - 1, 0)
-    threshold = float(np.nextafter(ordered[len(ordered) - let_through - 1], np.inf))
+    threshold = max(float(np.nextafter(ordered[len(ordered) - let_through - 1], np.inf)), floor)
     passing = int(np.sum(ordered >= threshold))
     q25, q50, q75 = np.quantile(ordered, [0.25, 0.5, 0.75])
     return Null(

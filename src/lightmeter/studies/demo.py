@@ -29,6 +29,7 @@ from lightmeter.types import Image, Sound
 SOUND_CLIP = "bigbuckbunny.mp4"
 CROPPED = "rocket.jpg"
 MARK = ".lightmeter-demo"
+OWN = ("library", "media", "queries")
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,6 @@ def run_demo(
     """
     _claim(out)
     with measure() as whole:
-        shutil.rmtree(out / "library", ignore_errors=True)
-        shutil.rmtree(out / "media", ignore_errors=True)
         gathered = gather(out / "media", seed=seed)
         tell(f"media from {', '.join(f'{name} ({count})' for name, count in gathered.sources.items())}")
         for name, command in gathered.absent.items():
@@ -97,14 +96,19 @@ def run_demo(
 
 
 def _claim(out: Path) -> None:
-    """Make the folder and mark it as the demo's own: only what carries the mark is ever deleted."""
+    """Make and mark the folder, or empty one that carries the mark: nothing else is ever deleted."""
     out.mkdir(parents=True, exist_ok=True)
-    if not (out / MARK).is_file() and any(out.iterdir()):
+    mark = out / MARK
+    if mark.is_file() and not mark.is_symlink():
+        for name in OWN:
+            (out / name).unlink() if (out / name).is_symlink() else shutil.rmtree(out / name, ignore_errors=True)
+    elif any(out.iterdir()):
         raise InvalidValueError(
             f"--out must be empty or the folder of an earlier demo, got {out}: the demo deletes what it finds in "
             "`media` and `library`; choose another"
         )
-    (out / MARK).write_text("Made by `lightmeter demo`, which may delete `media` and `library` beside this file.\n")
+    else:
+        mark.write_text("Made by `lightmeter demo`, which may delete its folders beside this file.\n")
 
 
 def _head(gathered: Gathered, indexed: Indexed, cost: Cost) -> Page:
@@ -115,8 +119,8 @@ def _head(gathered: Gathered, indexed: Indexed, cost: Cost) -> Page:
     page.heading("The folder, indexed")
     said = ", ".join(f"{count} from {name}" for name, count in gathered.sources.items())
     page.text(
-        f"{indexed.done} files ({said}) became {indexed.items} items; {len(indexed.damaged)} damaged but readable, "
-        f"{len(indexed.failed)} could not be read."
+        f"{sum(gathered.sources.values())} files ({said}) became {indexed.items} items; "
+        f"{len(indexed.damaged)} damaged but readable, {len(indexed.failed)} could not be read."
     )
     for path, reason in [*indexed.failed.items(), *indexed.damaged.items()][:8]:
         page.text(f"{Path(path).name}: {reason}", style="note")
