@@ -34,7 +34,9 @@ from lightmeter.cli.options import (
     help="PNG to write.",
 )
 @click.option("--strip", is_flag=True, help="Frames of one video in a row, instead of a sheet.")
-@click.option("-k", type=click.IntRange(1), help="Pictures (or frames) at most.  [default: 40 of a library, 8 of a strip]")
+@click.option(
+    "-k", type=click.IntRange(1), help="Pictures (or frames) at most.  [default: 40 of a library, 8 of a strip]"
+)
 @click.option("--columns", default=5, show_default=True, type=click.IntRange(1, 20), help="Pictures a row.")
 @where_options
 @json_option

@@ -83,7 +83,8 @@ def tag(paths: tuple[Path, ...], library: Path, **asked: Any) -> None:
 
 def _tell_by_hand(paths: tuple[Path, ...], changed: int, asked: dict[str, Any]) -> None:
     if asked["as_json"]:
-        emit(({"path": os.path.abspath(path), "set": asked["add"], "unset": asked["drop"]} for path in paths), "tag.hand/1")
+        names = [os.path.abspath(path) for path in paths]  # noqa: PTH100  resolve() would follow links
+        emit(({"path": name, "set": asked["add"], "unset": asked["drop"]} for name in names), "tag.hand/1")
     else:
         say(f"{changed} files labelled", quiet=asked["quiet"])
 

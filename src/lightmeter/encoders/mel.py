@@ -1,4 +1,8 @@
-"""Sound to mel bands in numpy: resampling, frames, power spectra, triangles on the HTK mel scale."""
+"""Sound to mel bands in numpy: resampling, frames, power spectra, triangles on the HTK mel scale.
+
+A model gets the bands it was trained on: these triangles are straight on the mel scale, frames centred. Bands of
+`media.sound.log_mel` are straight in hertz, and its frames begin at the first sample; neither can stand for the other.
+"""
 
 from __future__ import annotations
 

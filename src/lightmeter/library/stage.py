@@ -24,7 +24,7 @@ from lightmeter.media.words import find_words
 from lightmeter.parts import build
 from lightmeter.types import Array, Image, Words
 
-VERSION = 1
+VERSION = 2
 FRAMES_AT_ONCE = 16
 SOUND_WINDOW_S = 10.0
 MOST_WORD_NOTES = 3
