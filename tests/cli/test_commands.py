@@ -160,6 +160,17 @@ def test_remove_gc_fsck(library, media):
     assert run("fsck", "--library", library)[0] == 0
 
 
+def test_remove_takes_a_path_and_leaves_the_other_copies(library, media):
+    (media / "copy.png").write_bytes((media / "red-0.png").read_bytes())
+    run("index", media, "--library", library, *QUICK)
+    code, out, _ = run("remove", "--path", "*/copy.png", "--dry-run", "--library", library)
+    assert "copy.png" in out
+    code, _, err = run("remove", "--path", "*/copy.png", "--library", library)
+    assert (code, "1 paths removed, and 0 items" in err) == (0, True)
+    assert run("info", media / "red-0.png", "--library", library)[0] == 0
+    assert rows(run("info", "--library", library, "--json")[1])[0]["items"] == 8
+
+
 def test_export_and_import_come_round(library, tmp_path):
     pytest.importorskip("pyarrow")
     assert run("export", tmp_path / "out", "--format", "parquet", "--library", library)[0] == 0

@@ -14,7 +14,7 @@ from lightmeter.engines.inline import Inline
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.library.calibrating import calibrate, null_of, usable
 from lightmeter.library.duplicates import exact_groups, near_groups
-from lightmeter.library.facts import chosen_items, facts_of, library_facts, status_facts
+from lightmeter.library.facts import chosen_paths, facts_of, library_facts, status_facts
 from lightmeter.library.filters import Where
 from lightmeter.library.indexing import IndexOptions, index
 from lightmeter.library.searching import kind_of_query, search
@@ -176,13 +176,12 @@ def test_facts(samples):
     assert status_facts(library)[0]["states"] == {"ok": facts["items"]}
     with pytest.raises(InvalidValueError, match="index it first"):
         facts_of(library, Path("/nowhere.png"))
-    cat = library.known_path(media / "chelsea.png").item
-    assert chosen_items(library, [media / "chelsea.png"], None) == [cat]
-    assert chosen_items(library, [media / "chelsea.png"], Where(kind="image")) == [cat], "each condition narrows"
-    assert chosen_items(library, [media / "chelsea.png"], Where(kind="sound")) == []
-    assert chosen_items(library, [], Where(kind="image"), missing=True) == []
-    assert len(chosen_items(library, [], Where(kind="sound"))) == 4
-    assert chosen_items(library, [], None) == []
+    assert list(chosen_paths(library, [media / "chelsea.png"], None).values()) == [str(media / "chelsea.png")]
+    assert len(chosen_paths(library, [media / "chelsea.png"], Where(kind="image"))) == 1, "each condition narrows"
+    assert chosen_paths(library, [media / "chelsea.png"], Where(kind="sound")) == {}
+    assert chosen_paths(library, [], Where(kind="image"), missing=True) == {}
+    assert len(chosen_paths(library, [], Where(kind="sound"))) == 4
+    assert chosen_paths(library, [], None) == {}
 
 
 def test_pictures_of_a_library(samples, tmp_path):

@@ -16,6 +16,7 @@ from lightmeter.cli.options import (
     library_option,
     quiet_option,
     say,
+    shown_path,
     where_from,
     where_options,
 )  # fmt: skip
@@ -35,26 +36,31 @@ from lightmeter.cli.options import (
 def remove(paths: tuple[Path, ...], library: Path, **asked: Any) -> None:
     """Take items out of a library; the files stay.
 
-    PATHs, filters and --missing narrow each other: what goes fits all that is given. Features stay on disk until
-    `lightmeter gc`; seeing the content again brings it back.
+    PATHs, filters and --missing narrow each other: what goes fits all that is given. An item goes with the last of its
+    paths; its features stay on disk until `lightmeter gc`, and seeing the content again brings it back.
     """
     where = where_from(asked)
     if not paths and not given_here([*WHERE, "missing"]):
         raise click.UsageError("give PATHs, a filter such as --path '*/thumbs/*', or --missing")
-    from lightmeter.library.facts import chosen_items
+    from lightmeter.library.facts import chosen_paths
     from lightmeter.library.store import open_library
 
     with open_library(library, write=True, wait_s=10, waiting=say) as opened:
-        keys = chosen_items(opened, paths, where, missing=asked["missing"])
-        names = [item.paths[0] if item.paths else item.id for item in opened.items_of(keys)]
-        count = len(keys) if asked["dry_run"] else opened.remove(keys)
+        chosen, before = chosen_paths(opened, paths, where, missing=asked["missing"]), len(opened.items())
+        if not asked["dry_run"]:
+            opened.forget_paths(list(chosen))
+        gone = before - len(opened.items())
     if asked["as_json"]:
-        emit(({"path": name, "removed": not asked["dry_run"]} for name in names), "remove/1")
+        emit(({"path": path, "removed": not asked["dry_run"]} for path in chosen.values()), "remove/1")
+    elif asked["dry_run"]:
+        for path in chosen.values():
+            click.echo(f"would remove {shown_path(path)}")
+        say(f"{len(chosen)} paths; nothing was changed", quiet=asked["quiet"])
     else:
-        say(
-            f"{count} items {'would be ' if asked['dry_run'] else ''}removed; `lightmeter gc` frees their space",
-            quiet=asked["quiet"],
+        told = (
+            f"{len(chosen)} paths removed, and {gone} items that stood nowhere else; `lightmeter gc` frees their space"
         )
+        say(told, quiet=asked["quiet"])
 
 
 @click.command(epilog="Example: `lightmeter gc`")

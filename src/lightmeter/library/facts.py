@@ -76,29 +76,28 @@ def facts_of(library: Library, path: Path) -> dict[str, Any]:
     }
 
 
-def chosen_items(library: Library, paths: Sequence[Path], where: Where | None, *, missing: bool = False) -> list[int]:
-    """Keys of the items that fit all that is given: at these paths, let through by the filter, every path gone.
+def chosen_paths(
+    library: Library, paths: Sequence[Path], where: Where | None, *, missing: bool = False
+) -> dict[int, str]:  # fmt: skip
+    """Paths that fit all that is given, key → path: these ones, let through by the filter, gone from their place.
 
-    Nothing given chooses nothing.
+    Nothing given chooses nothing. Other paths of the same content are not chosen with them.
     Raises InvalidValueError for a path that the library does not know.
     """
-    chosen: list[list[int]] = []
-    at: list[int] = []
+    named: list[int] = []
     for path in paths:
         known = library.known_path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links
         if known is None or known.removed:
             raise InvalidValueError(f"PATH must be in the library, got {os.fspath(path)!r}: check the spelling")
-        at.append(known.item)
-    if paths:
-        chosen.append(at)
+        named.append(known.key)
+    if not paths and where is None and not missing:
+        return {}
+    chosen = set(named) if paths else None
     if where is not None:
-        chosen.append(library.items(where).keys.tolist())
-    if missing:
-        sql = (
-            "SELECT i.key FROM items i WHERE NOT i.removed AND NOT EXISTS "
-            "(SELECT 1 FROM paths p WHERE p.item = i.key AND NOT p.missing)"
-        )
-        chosen.append(library.catalogue.keys(sql).tolist())
-    first, *others = chosen or [[]]
-    narrow = [set(keys) for keys in others]
-    return [key for key in dict.fromkeys(first) if all(key in keys for keys in narrow)]
+        fitting = set(library.owners("path", where).tolist())
+        chosen = fitting if chosen is None else chosen & fitting
+    return {
+        path.key: path.path
+        for path in library.known_paths()
+        if (chosen is None or path.key in chosen) and not path.removed and (path.missing or not missing)
+    }

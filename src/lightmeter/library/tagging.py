@@ -55,7 +55,7 @@ def tag_with(
     """
     named = list(dict.fromkeys(label.strip() for label in labels if label.strip()))
     if not named:
-        raise InvalidValueError("labels must be words, got none: give some, or --builtin")
+        raise InvalidValueError("labels must be words, got none: give some")
     series, encoder = _joint(library)
     null, _ = null_of(library, series, encoder)
     if null is None:
