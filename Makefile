@@ -8,6 +8,7 @@ export OPENBLAS_NUM_THREADS := 1
 .PHONY: demo check check-slow bench clean
 
 demo: .venv/.demo  ## index real media, search it, write a page and say where to look
+	$(BIN)/lightmeter assets add tuxpaint-stamps || echo 'going on without Tux Paint stamps'
 	$(BIN)/lightmeter demo --out demo
 
 check: .venv/.dev  ## format, lint, types, tests
@@ -20,6 +21,7 @@ check-slow: .venv/.dev  ## the long proofs; figures go to docs/results
 	$(BIN)/pytest -m slow
 
 bench: .venv/.bench  ## the benchmarks; ratios to the terminal, JSON to docs/results
+	$(BIN)/lightmeter assets add tuxpaint-stamps minilm opencv-doc
 	for bench in benchmarks/*.py; do $(BIN)/python $$bench || exit 1; done
 
 clean:

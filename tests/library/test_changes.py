@@ -126,7 +126,7 @@ def nulls(library):
 
 @pytest.mark.parametrize("pairs", [400, 9])
 def test_calibration_does_not_depend_on_the_order_in_which_files_came(tmp_path, monkeypatch, pairs):
-    monkeypatch.setattr(calibrating, "PAIRS", pairs)
+    monkeypatch.setattr(calibrating, "MEMBERS", pairs)
     folder = gallery(tmp_path / "media", per_colour=5)
     indexed(folder, tmp_path / "one")
     for name in ("red", "grey", "blue"):

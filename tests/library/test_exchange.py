@@ -455,7 +455,8 @@ def line(tmp_path):
     (tmp_path / "in" / "media" / f"{digest}.jpg").write_bytes(content)
     path = {"words": [GOOD], "tags": [{"tag": "t", "score": 2**60, "source": "s"}]}
     about = {"schema": "lightmeter.item/1", "id": digest, "kind": "image", "size_bytes": 7, "state": "ok", "reason": ""}
-    return {**about, "file_name": f"media/{digest}.jpg", "paths": [path]}
+    facts = dict.fromkeys(("duration_s", "width", "height", "taken_at"))
+    return {**about, **facts, "file_name": f"media/{digest}.jpg", "paths": [path]}
 
 
 def brought(tmp_path, text, form):

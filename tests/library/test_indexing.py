@@ -15,9 +15,12 @@ from lightmeter.engines.limits import Limits
 from lightmeter.engines.local import Local
 from lightmeter.errors import InvalidValueError
 from lightmeter.library import stage as stage_module
+from lightmeter.library.filters import Where
 from lightmeter.library.indexing import DEFAULT_ENCODERS, IndexOptions, dry_run, index
 from lightmeter.library.scan import scan
+from lightmeter.library.searching import search
 from lightmeter.library.store import open_library
+from lightmeter.library.tagging import set_by_hand
 from lightmeter.library.watching import watch
 
 
@@ -74,6 +77,27 @@ def test_a_moved_file_keeps_its_features(folder, tmp_path):
         key = library.known_path(folder / "deep" / "renamed.png").item
         seen = {os.path.basename(p.path): p.missing for p in library.paths_of(key)}
         assert seen == {"red-0.png": True, "renamed.png": False}
+
+
+def test_labels_and_the_shown_path_follow_a_moved_folder(folder, tmp_path):
+    indexed(folder, tmp_path / "l")
+    with open_library(tmp_path / "l", write=True) as library:
+        set_by_hand(library, [folder / "red-0.png"], add=["holiday"])
+    moved = folder.rename(tmp_path / "elsewhere")
+    indexed(moved, tmp_path / "l")
+    with open_library(tmp_path / "l") as library:
+        key = library.known_path(moved / "red-0.png").key
+        assert [tag.tag for tag in library.tags_of([key])[key]] == ["holiday"]
+        assert library.counts().missing_paths == 12
+        [hit] = search(library, None, where=Where(tags=("holiday",))).hits
+        assert (hit.path, hit.missing) == (str(moved / "red-0.png"), False)
+
+
+def test_a_folder_that_vanished_has_its_files_marked(folder, tmp_path):
+    indexed(folder, tmp_path / "l")
+    shutil.rmtree(folder)
+    done = indexed(folder, tmp_path / "l")
+    assert (done.missing, done.items) == (12, 12)
 
 
 def test_a_copy_is_one_item_with_two_paths(folder, tmp_path):

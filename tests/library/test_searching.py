@@ -18,7 +18,7 @@ from lightmeter.library.facts import chosen_paths, facts_of, library_facts, stat
 from lightmeter.library.filters import Where
 from lightmeter.library.indexing import IndexOptions, index
 from lightmeter.library.searching import kind_of_query, search
-from lightmeter.library.showing import sheet_of, sheet_of_files, strip_of, thumbnail
+from lightmeter.library.showing import sheet_of, sheet_of_files, sheet_of_hits, strip_of, thumbnail
 from lightmeter.library.store import open_library
 from lightmeter.library.tagging import set_by_hand, tag_builtin, tag_with
 from lightmeter.media.sound import read_sound
@@ -189,7 +189,9 @@ def test_pictures_of_a_library(samples, tmp_path):
     keys = library.items(Where(kind="image")).keys[:7].tolist()
     assert sheet_of(library, keys, tmp_path / "s.png", columns=3) == 7
     assert min(size_of(tmp_path / "s.png")) > 600
-    assert sheet_of_files([media / "chelsea.png", media / "noise.wav", tmp_path / "none.png"], tmp_path / "t.png") == 3
+    assert sheet_of_files([media / "chelsea.png", media / "noise.wav"], tmp_path / "t.png") == 2
+    with pytest.raises(InvalidValueError, match="FILE must exist"):
+        sheet_of_files([tmp_path / "none.png"], tmp_path / "t.png")
     assert thumbnail(media / "noise.wav") == "sound"
     assert isinstance(thumbnail(tmp_path / "none.png"), str)
 
@@ -220,6 +222,11 @@ def test_a_video_answers_with_the_moment(tmp_path):
         assert clip.time_s == 1.0
         with pytest.raises(InvalidValueError, match="--by sound needs"):
             search(library, str(tmp_path / "q.png"), by="sound")
+        [hit] = [hit for hit in hits if hit.item.kind == "video"]
+        sheet_of_hits([hit], tmp_path / "hit.png")
+        with Pillow.open(tmp_path / "hit.png") as sheet:
+            red, green, _ = np.asarray(sheet.convert("RGB"))[sheet.height // 3, sheet.width // 2]
+        assert red > 2 * green, "the frame that matched is drawn, not the first one"
         strip_of(tmp_path / "media" / "v.mp4", tmp_path / "strip.png", count=3)
         assert size_of(tmp_path / "strip.png")[0] > 500
 

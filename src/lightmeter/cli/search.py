@@ -62,9 +62,9 @@ def search(query: str | None, library: Path, **asked: Any) -> None:
     with measure() as meter, open_library(library) as opened:
         answer = run(opened, query, k=asked["k"], where=where, by=asked["by"], everything=asked["everything"])
         if asked["sheet"]:
-            from lightmeter.library.showing import sheet_of
+            from lightmeter.library.showing import sheet_of_hits
 
-            sheet_of(opened, [hit.key for hit in answer.hits], asked["sheet"], title=query or "")
+            sheet_of_hits(answer.hits, asked["sheet"], title=query or "")
     if asked["as_json"]:
         emit((_row(hit) for hit in answer.hits), "search/1")
         emit([_summary(answer, meter.cost)], "search.summary/1")

@@ -100,6 +100,12 @@ class Classifier(ImageEncoder, Protocol):
         ...
 
 
+def understands(encoder: Any, text: str) -> bool:
+    """Whether a text encoder, or that inside a joint one, knows the words of a text; else all such texts are alike."""
+    known = getattr(getattr(encoder, "text", encoder), "understands", None)
+    return known is None or bool(known(text))
+
+
 def checked(items: Sequence[_Item], kind: type[_Item], name: str) -> Sequence[_Item]:
     """The items, all of one kind, or InvalidValueError with the first that is not.
 

@@ -59,12 +59,6 @@ def answers_words(encoder: Any) -> bool:
     return encoder.takes == "words" or hasattr(encoder, "encode_words")
 
 
-def understands(encoder: Any, text: str) -> bool:
-    """Whether a text encoder, or that inside a joint one, knows the words of a text; else all such texts are alike."""
-    known = getattr(getattr(encoder, "text", encoder), "understands", None)
-    return known is None or bool(known(text))
-
-
 def keep_twins(library: Library, twins: Mapping[str, Mapping[str, float]]) -> None:
     """Remember cosines of members with changed copies of themselves, spec → id of the content → cosine.
 

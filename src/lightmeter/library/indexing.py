@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,9 +103,13 @@ class IndexOptions:
 
 
 def plan_index(folders: Sequence[Path], library: Library, stage: IndexStage, *, retry: bool = False) -> Plan:
-    """Compare folders with a library, reading no file.  Cost: one stat a file, one pass over the library's paths."""
-    listed = scan(folders, leave_out=library.folder)
+    """Compare folders with a library, reading no file.  Cost: one stat a file, one pass over the library's paths.
+
+    A folder that is gone, but below which the library knows files, counts as empty: its files are marked as missing.
+    """
     kept = {path.path: path for path in library.known_paths()}
+    here = [folder for folder in folders if os.path.lexists(folder) or not _knows_below(kept, folder)]
+    listed = scan(here, leave_out=library.folder)
     bad = {} if retry else Ledger(library.connection, remember=False).failed(stage.fingerprint)
     complete = complete_paths(library.catalogue, stage.encoders, stage.words)
     fresh, known_bad, unchanged = [], [], 0
@@ -120,6 +124,11 @@ def plan_index(folders: Sequence[Path], library: Library, stage: IndexStage, *, 
             fresh.append(found)
     gone, healed = _gone(folders, listed, kept.values()), _healed(folders, listed, library)
     return Plan(listed, fresh, unchanged, known_bad, gone, healed)
+
+
+def _knows_below(kept: Iterable[str], folder: Path) -> bool:
+    base = os.path.join(os.path.abspath(folder), "")  # noqa: PTH100, PTH118
+    return any(path.startswith(base) for path in kept)
 
 
 def _gone(folders: Sequence[Path], listed: Scan, kept: Any) -> list[int]:

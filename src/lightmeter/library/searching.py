@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lightmeter.encoders.protocol import understands
 from lightmeter.errors import InvalidValueError, MissingAssetError, MissingExtraError
 from lightmeter.library.calibrating import (
     answers_words,
     null_of,
     query_rows,
     thinned,
-    understands,
     unusable,
     usable,
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lightmeter.errors import InvalidValueError
 from lightmeter.library.looking import strip, thumbnails
+from lightmeter.library.searching import Hit
 from lightmeter.library.store import Library
 from lightmeter.report.sheet import contact_sheet, frame_strip
 from lightmeter.types import Image
@@ -20,6 +21,19 @@ def thumbnail(path: Path | str, *, short_side: int = TILE, time_s: float | None 
     Cost: a worker's start, then one scaled decode; `thumbnails` starts one worker for many.
     """
     return thumbnails([(path, time_s)], short_side=short_side)[0]
+
+
+def sheet_of_hits(hits: Sequence[Hit], out: Path, *, columns: int = 5, title: str = "") -> int:
+    """Draw what a search found, videos at the moment that matched, with names and scores. Returns how many."""
+    pictures = thumbnails([(hit.path, hit.time_s) for hit in hits], short_side=TILE)
+    tiles = [(picture, _caption(hit)) for picture, hit in zip(pictures, hits, strict=True)]
+    contact_sheet(tiles, out, columns=columns, tile=TILE, title=title or "nothing found")
+    return len(tiles)
+
+
+def _caption(hit: Hit) -> str:
+    score = "" if hit.score is None else f" · {hit.score:.2f}"
+    return Path(hit.path).name + score + ("" if hit.time_s is None else f" · {hit.time_s:.0f} s")
 
 
 def sheet_of(library: Library, keys: Sequence[int], out: Path, *, columns: int = 5, title: str = "") -> int:
@@ -45,7 +59,13 @@ def sheet_of(library: Library, keys: Sequence[int], out: Path, *, columns: int =
 
 
 def sheet_of_files(paths: Sequence[Path], out: Path, *, columns: int = 5) -> int:
-    """Draw files, whether or not a library knows them. Returns how many."""
+    """Draw files, whether or not a library knows them. Returns how many.
+
+    Raises InvalidValueError for a file that is not there.
+    """
+    for path in paths:
+        if not path.is_file():
+            raise InvalidValueError(f"FILE must exist, got {str(path)!r}: check the spelling")
     pictures = thumbnails([(path, None) for path in paths], short_side=TILE)
     tiles = [(picture, path.name) for picture, path in zip(pictures, paths, strict=True)]
     contact_sheet(tiles, out, columns=columns, tile=TILE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ class IndexSink:
         )  # fmt: skip
         key = self.library.add_content(item, taken_at=value["taken_at"])
         path = self.library.add_path(value["path"], key, size_bytes=value["size_bytes"], mtime_ns=value["stamp_ns"])
+        self._follow(key, path)
         self.library.clear_errors(value["path"])
         self.library.set_words(
             path, [Words(title, tuple(keywords), source) for source, title, keywords in value["words"]]
@@ -77,6 +79,16 @@ class IndexSink:
             )
         if value["state"] == "damaged":
             self.damaged.append((value["path"], notes))
+
+    def _follow(self, item: int, path: int) -> None:
+        """A content that is seen at a new place: places where it no longer stands are marked, their labels move on."""
+        others = [each for each in self.library.paths_of(item) if each.key != path]
+        lost = [each for each in others if not each.missing and not os.path.lexists(each.path)]
+        self.library.mark_missing([each.key for each in lost])
+        if others and all(each.missing or each in lost for each in others):
+            tags = self.library.tags_of([each.key for each in others])
+            moved = [replace(tag, path=path) for each in tags.values() for tag in each]
+            self.library.set_tags(moved)
 
 
 class _Rows:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lightmeter.assets.files import file_sha256
-from lightmeter.encoders.protocol import Encoder
+from lightmeter.encoders.protocol import Encoder, understands
 from lightmeter.engines.stage import Beat, Failure, Result, Task
 from lightmeter.errors import RejectedFileError
 from lightmeter.library.coverage import specs_of
@@ -26,6 +26,7 @@ from lightmeter.types import Array, Image, Words
 
 VERSION = 2
 FRAMES_AT_ONCE = 16
+REMEMBERED_TEXTS = 4096
 SOUND_WINDOW_S = 10.0
 MOST_WORD_NOTES = 3
 
@@ -104,7 +105,7 @@ class IndexStage:
             "state": reader.state,
             "notes": [*reader.notes, *words.notes[:MOST_WORD_NOTES]],
             "words": [(each.source, each.title, each.keywords) for each in words.value],
-            "words_features": _encode_words(tools.text, words.value),
+            "words_features": tools.words_rows(words.value),
             "features": features,
             "twins": twins,
         }
@@ -135,11 +136,22 @@ class _Tools:
     encoders: list[Encoder]
     text: Encoder | None
     library: Any
+    rows: dict[str, Array] = field(default_factory=dict)
 
+    def words_rows(self, words: Sequence[Words]) -> Array | None:
+        """A row for each text that the encoder knows the words of: float32 [N, D]; None where there is none.
 
-def _encode_words(text: Encoder | None, words: Sequence[Words]) -> Array | None:
-    told = [each for each in words if each.text]
-    return text.encode(told) if text and told else None
+        Bursts and folders repeat their words, so the last few thousand rows are remembered.
+        """
+        told = [each.text for each in words if each.text and self.text and understands(self.text, each.text)]
+        if not told or self.text is None:
+            return None
+        if len(self.rows) > REMEMBERED_TEXTS:
+            self.rows.clear()
+        for text in told:
+            if text not in self.rows:
+                self.rows[text] = self.text.encode([Words(text)])[0]
+        return np.stack([self.rows[text] for text in told])
 
 
 class _Encoding:

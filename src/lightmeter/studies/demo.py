@@ -15,8 +15,9 @@ from lightmeter.errors import InvalidValueError
 from lightmeter.library.duplicates import exact_groups, near_groups
 from lightmeter.library.filters import Where
 from lightmeter.library.indexing import Indexed, IndexOptions, index
+from lightmeter.library.looking import thumbnails
 from lightmeter.library.searching import Answer, Hit, search
-from lightmeter.library.showing import strip_of, thumbnail
+from lightmeter.library.showing import strip_of
 from lightmeter.library.store import Library, open_library
 from lightmeter.library.tagging import Tagged, tag_builtin
 from lightmeter.meter.cost import Cost, measure
@@ -178,7 +179,7 @@ def _searches(page: Page, library: Library, questions: list[_Asked]) -> dict[str
         if asked.shown is not None:
             _show_query(page, asked.shown)
         if answer.hits:
-            page.gallery([_shot(hit, answer) for hit in answer.hits])
+            page.gallery(_shots(answer))
         else:
             page.text("Nothing here is near enough.", style="empty")
         for source in answer.sources:
@@ -194,17 +195,25 @@ def _show_query(page: Page, path: Path) -> None:
         page.gallery([Shot(path.read_bytes(), "what was asked")])
 
 
-def _shot(hit: Hit, answer: Answer) -> Shot:
-    picture = thumbnail(hit.path, time_s=hit.time_s)
+def _shots(answer: Answer) -> list[Shot]:
+    pictures = thumbnails([(hit.path, hit.time_s) for hit in answer.hits], short_side=220)
+    return [_shot(hit, picture, answer.kind) for hit, picture in zip(answer.hits, pictures, strict=True)]
+
+
+def _shot(hit: Hit, picture: Image | str, kind: str) -> Shot:
     score = "" if hit.score is None else f"{hit.score:.2f} by "
-    note = "" if answer.kind == "none" else f"{score}{hit.evidence.partition(':')[0]}"
+    note = "" if kind == "none" else f"{score}{hit.evidence.partition(':')[0]}"
     if hit.time_s:
         note += f", at {hit.time_s:.0f} s"
+    sound = None
+    if picture == "sound" and Path(hit.path).stat().st_size < 200_000:
+        sound = Path(hit.path).read_bytes()
     return Shot(
         picture if isinstance(picture, str) else jpeg_bytes(picture, long_side=320),
         Path(hit.path).name,
         note=note,
         score=hit.score,
+        sound=sound,
     )
 
 
