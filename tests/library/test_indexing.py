@@ -158,6 +158,12 @@ def test_links_out_of_the_folder_are_refused(folder, tmp_path):
     assert done.skipped == 2
 
 
+def test_what_is_excluded_is_passed_over(folder, tmp_path):
+    options = dataclasses.replace(QUICK, exclude=("red-*", "*/media/blue-1.png"))
+    done = indexed(folder, tmp_path / "l", options)
+    assert (done.items, done.skipped) == (8, 4)
+
+
 def test_names_may_hold_anything(folder, tmp_path):
     for name in (b"new\nline.png", b"bad\xff\xfebytes.png", "ünï—🐈.png".encode(), b"-dash.png", b"sp ace.png"):
         shutil.copy(picture(tmp_path / "x.png", "blue", seed=len(name) + 200), os.path.join(os.fsencode(folder), name))

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     help="Seconds a file may hang before it is given up.",
 )  # fmt: skip
 @click.option("--memory-limit", default="1GB", show_default=True, metavar="SIZE", help="Memory one worker may take.")
+@click.option(
+    "--exclude", multiple=True, metavar="GLOB", help="Pass over names or paths that match, as '*.gif' (repeatable)."
+)
 @click.option("--retry", is_flag=True, help="Try files again that failed before.")
 @click.option("--watch", is_flag=True, help="Keep looking for changes until Ctrl-C.")
 @click.option(
@@ -59,7 +62,8 @@ def index(folders: tuple[Path, ...], library: Path, **asked: Any) -> None:
     """Read folders of pictures, videos and sounds into a library.
 
     Only what changed is read again; a moved or renamed file keeps its features. A file that cannot be read is named
-    with its reason, and the rest goes on. Ends with code 3 when some files failed.
+    with its reason, and the rest goes on. Hidden files and folders are passed over. Ends with code 3 when some files
+    failed.
     """
     options = _options(asked)
     if asked["dry_run"]:
@@ -85,6 +89,7 @@ def _options(asked: dict[str, Any]) -> IndexOptions:
         words=asked["words"],
         fps=asked["fps"],
         retry=asked["retry"],
+        exclude=asked["exclude"],
         seed=asked["seed"],
         engine=build(asked["engine"], "engine"),
         limits=Limits(silent_s=asked["silent_limit"], memory_bytes=size_bytes(asked["memory_limit"])),

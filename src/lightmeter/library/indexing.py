@@ -76,6 +76,7 @@ class IndexOptions:
 
     encoders: specs for pictures, frames and sound · words: spec of the text encoder, "" for none
     fps: frames a second of video · retry: try files again that failed before · seed: which files get twins
+    exclude: patterns of names or paths that are passed over
     """
 
     encoders: tuple[str, ...] = DEFAULT_ENCODERS
@@ -86,6 +87,7 @@ class IndexOptions:
     engine: Any = field(default_factory=Local)
     limits: Limits = field(default_factory=Limits)
     media: MediaLimits = DEFAULT_LIMITS
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.fps <= 1000:
@@ -102,14 +104,16 @@ class IndexOptions:
         return sorted(made, key=lambda encoder: getattr(encoder, "base", None) is not None)
 
 
-def plan_index(folders: Sequence[Path], library: Library, stage: IndexStage, *, retry: bool = False) -> Plan:
+def plan_index(
+    folders: Sequence[Path], library: Library, stage: IndexStage, *, retry: bool = False, exclude: Sequence[str] = ()
+) -> Plan:  # fmt: skip
     """Compare folders with a library, reading no file.  Cost: one stat a file, one pass over the library's paths.
 
     A folder that is gone, but below which the library knows files, counts as empty: its files are marked as missing.
     """
     kept = {path.path: path for path in library.known_paths()}
     here = [folder for folder in folders if os.path.lexists(folder) or not _knows_below(kept, folder)]
-    listed = scan(here, leave_out=library.folder)
+    listed = scan(here, leave_out=library.folder, exclude=exclude)
     bad = {} if retry else Ledger(library.connection, remember=False).failed(stage.fingerprint)
     complete = complete_paths(library.catalogue, stage.encoders, stage.words)
     fresh, known_bad, unchanged = [], [], 0
@@ -164,7 +168,7 @@ def index(
     encoders, words, stage = _parts(folder, options)
     with open_library(folder, create=True, write=True, wait_s=wait_s, waiting=waiting) as library:
         try:
-            plan = plan_index(folders, library, stage, retry=options.retry)
+            plan = plan_index(folders, library, stage, retry=options.retry, exclude=options.exclude)
             _prepare(library, plan, stage, encoders, words)
             if options.retry:
                 Ledger(library.connection).forget([_key(found) for found in plan.fresh])
@@ -182,9 +186,9 @@ def dry_run(folders: Sequence[Path], folder: Path, options: IndexOptions) -> Pla
     _, _, stage = _parts(folder, options)
     try:
         with open_library(folder) as library:
-            return plan_index(folders, library, stage, retry=options.retry)
+            return plan_index(folders, library, stage, retry=options.retry, exclude=options.exclude)
     except LibraryNotFoundError:
-        listed = scan(folders, leave_out=folder)
+        listed = scan(folders, leave_out=folder, exclude=options.exclude)
         return Plan(listed, listed.found, 0, [], [], [])
 
 

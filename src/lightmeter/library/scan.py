@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 from lightmeter.errors import InvalidValueError, RejectedFileError
@@ -38,11 +39,12 @@ class Scan:
     refused: list[tuple[Found, RejectedFileError]] = field(default_factory=list)
 
 
-def scan(folders: Sequence[Path], *, leave_out: Path | None = None) -> Scan:
+def scan(folders: Sequence[Path], *, leave_out: Path | None = None, exclude: Sequence[str] = ()) -> Scan:
     """List the regular files below folders (or the files named), media by name or by their first bytes.
 
-    Hidden files and folders and `leave_out` (the library itself) are passed over; links are never followed: one that
-    leaves the folders is refused, one that stays inside points to a file that is listed anyway.
+    Hidden files and folders, `leave_out` (the library itself) and whatever matches a pattern of `exclude` by name or
+    its whole path (`*.gif`, `*/thumbs/*`) are passed over; links are never followed: one that leaves the folders is
+    refused, one that stays inside points to a file that is listed anyway.
     Raises InvalidValueError where a folder does not exist.  Cost: one stat a file, 64 bytes read of unnamed kinds.
     """
     result = Scan()
@@ -57,8 +59,12 @@ def scan(folders: Sequence[Path], *, leave_out: Path | None = None) -> Scan:
         entries: Iterator[os.DirEntry[str] | Path] = _walk(root, hidden, result) if root.is_dir() else iter([root])
         for entry in entries:
             path = os.fspath(entry)
-            if path not in seen:
-                seen.add(path)
+            if path in seen:
+                continue
+            seen.add(path)
+            if any(fnmatch(path, pattern) or fnmatch(Path(path).name, pattern) for pattern in exclude):
+                result.skipped += 1
+            else:
                 _look(path, root, inside, result)
     result.found.sort(key=lambda found: os.fsencode(found.path))
     return result

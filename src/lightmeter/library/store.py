@@ -303,7 +303,7 @@ class Library:
         """How much of everything there is."""
         catalogue, live = self._catalogue, "FROM items WHERE NOT removed"
         at = "FROM paths p JOIN items i ON i.key = p.item WHERE NOT i.removed"
-        of = "FROM series LEFT JOIN features f ON f.series = id GROUP BY id ORDER BY id"
+        of = "FROM series LEFT JOIN features f ON f.series = id AND f.rows > 0 GROUP BY id ORDER BY id"
         return Counts(
             items=int(catalogue.value(f"SELECT count(*) {live}")),
             paths=int(catalogue.value(f"SELECT count(*) {at}")),
@@ -313,7 +313,7 @@ class Library:
             kinds=_counts(catalogue, f"SELECT kind, count(*) {live} GROUP BY kind ORDER BY kind"),
             states=_counts(catalogue, f"SELECT state, count(*) {live} GROUP BY state ORDER BY state"),
             reasons=_counts(
-                catalogue, f"SELECT reason, count(*) {live} AND reason <> '' GROUP BY reason ORDER BY 2 DESC"
+                catalogue, f"SELECT reason, count(*) {live} AND state <> 'ok' GROUP BY reason ORDER BY 2 DESC"
             ),
             errors=_counts(catalogue, "SELECT code, count(*) FROM errors GROUP BY code ORDER BY 2 DESC, 1"),
             series=_counts(catalogue, f"SELECT spec, count(f.owner) {of}"),
