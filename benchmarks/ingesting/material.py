@@ -8,7 +8,6 @@ from itertools import chain, cycle, islice
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 from PIL import Image as Pillow
 
@@ -73,7 +72,8 @@ def jpegs(folder: Path, count: int, *, width: int = WIDTH, height: int = HEIGHT,
     for number in range(count):
         path = folder / f"{sources[number % len(sources)].stem}-{number:05d}.jpg"
         pixels = _crop(loaded[number % len(loaded)], width / height, rng)
-        large = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.int16)
+        enlarged = Pillow.fromarray(pixels).resize((width, height), Pillow.Resampling.BICUBIC)
+        large = np.asarray(enlarged).astype(np.int16)
         noisy = np.clip(large + rng.integers(-10, 11, large.shape, np.int16), 0, 255).astype(np.uint8)
         Pillow.fromarray(noisy).save(path, quality=QUALITY, subsampling="4:2:0")
         made.append(path)

@@ -13,8 +13,9 @@ from lightmeter.encoders.conse import Conse
 from lightmeter.encoders.imagenet import class_entries, class_names
 from lightmeter.encoders.protocol import unit_rows
 from lightmeter.errors import InvalidValueError
+from lightmeter.media.images import read_image
 from lightmeter.parts import build
-from lightmeter.types import Image, Words
+from lightmeter.types import Words
 
 NAMES = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], np.float32)
 
@@ -110,16 +111,14 @@ def test_the_whole_table_is_what_the_recipe_makes():
 
 @pytest.fixture(scope="module")
 def gallery():
-    import cv2
-
     folder = Path(pytest.importorskip("skimage").__file__).parent / "data"
     names = (
         "chelsea.png coffee.png motorcycle_left.png rocket.jpg astronaut.png brick.png coins.png page.png camera.png"
         " hubble_deep_field.jpg retina.jpg moon.png grass.png horse.png"
     ).split()
-    read = {name: cv2.imread(str(folder / name)) for name in names if (folder / name).is_file()}
+    read = {name: read_image(folder / name).value for name in names if (folder / name).is_file()}
     encoder = build("conse")
-    rows = encoder.encode([Image(np.ascontiguousarray(each[:, :, ::-1])) for each in read.values()])
+    rows = encoder.encode(list(read.values()))
     return encoder, list(read), rows
 
 

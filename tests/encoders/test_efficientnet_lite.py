@@ -10,6 +10,7 @@ from lightmeter.assets.checkpoint import read_checkpoint
 from lightmeter.assets.finding import find
 from lightmeter.encoders.efficientnet_lite import EfficientNetLite, centre_box, lite_graph, softmax, squeezed
 from lightmeter.errors import InvalidValueError, SpecError
+from lightmeter.media.images import read_image
 from lightmeter.nets.lite_plan import lite_plan
 from lightmeter.parts import build
 from lightmeter.types import Image
@@ -59,16 +60,12 @@ def test_pictures_shrink_as_pillow_shrinks_the_whole():
 
 def test_a_scaled_decode_sees_what_the_full_one_sees(tmp_path):
     """The reason for bicubic: by areas, one photograph in ten changed its best class."""
-    import cv2
-
-    from lightmeter.media.images import read_image
-
     data = Path(pytest.importorskip("sklearn").__file__).parent / "datasets" / "images"
     encoder = EfficientNetLite()
     for number, file in enumerate(("china.jpg", "flower.jpg")):
-        large = cv2.resize(cv2.imread(str(data / file)), (1280, 854), interpolation=cv2.INTER_CUBIC)
         path = tmp_path / f"{number}.jpg"
-        cv2.imwrite(str(path), large, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        with Pillow.open(data / file) as photo:
+            photo.resize((1280, 854), Pillow.Resampling.BICUBIC).save(path, quality=90)
         full, small = (read_image(path, short_side=side).value for side in (None, encoder.short_side))
         assert small.pixels.shape[0] == 427
         features = encoder.encode([full, small])
@@ -77,11 +74,9 @@ def test_a_scaled_decode_sees_what_the_full_one_sees(tmp_path):
 
 
 def test_the_smallest_decode_is_enough(make_picture):
-    import cv2
-
     big = make_picture(5, 1024, 1280)
     encoder = EfficientNetLite()
-    small = cv2.resize(big.pixels, (400, 320), interpolation=cv2.INTER_AREA)
+    small = np.asarray(Pillow.fromarray(big.pixels).resize((400, 320), Pillow.Resampling.BOX))
     assert encoder.short_side == 320
     a, b = encoder.encode([big, Image(small)])
     assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.98
@@ -101,11 +96,9 @@ def test_probabilities_are_a_softmax_of_named_classes(make_picture):
     ("file", "named"), [("chelsea.png", "cat"), ("coffee.png", "espresso"), ("motorcycle_left.png", "moped")]
 )
 def test_names_what_is_in_a_photograph(file, named):
-    import cv2
-
     folder = Path(pytest.importorskip("skimage").__file__).parent / "data"
     encoder = EfficientNetLite()
-    image = Image(np.ascontiguousarray(cv2.imread(str(folder / file))[:, :, ::-1]))
+    image = read_image(folder / file).value
     shares = encoder.probabilities(encoder.encode([image]))[0]
     best = [encoder.labels()[each] for each in np.argsort(-shares)[:3]]
     assert any(named in each for each in best), best
