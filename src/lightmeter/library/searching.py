@@ -24,7 +24,6 @@ from lightmeter.library.calibrating import (
 )
 from lightmeter.library.features import Series
 from lightmeter.library.filters import Where, fold
-from lightmeter.library.looking import encode_file
 from lightmeter.library.store import Library
 from lightmeter.media.sniff import is_media_name, sniff
 from lightmeter.search.exact import scan_mean, top
@@ -242,6 +241,8 @@ def _ask_words(asked: _Asked, text: str) -> list[_Found]:
 
 
 def _ask_file(asked: _Asked, path: Path, takes: Literal["image", "sound"]) -> list[_Found]:
+    from lightmeter.library.looking import encode_file  # a search by words must not pay for it: 0.1 CPU-s
+
     found = []
     for series, encoder in usable(asked.library):
         if encoder.takes == takes and not answers_words(encoder) and null_of(asked.library, series, encoder)[0]:

@@ -43,6 +43,9 @@ class Items(Sequence[Item]):
         return found
 
     def __len__(self) -> int:
+        if self._given is None and "keys" not in self.__dict__:  # counting is cheaper than reading
+            sql, values = keys_sql(self._where, "item")
+            return int(self._catalogue.value(f"SELECT count(*) FROM ({sql})", values))
         return len(self.keys)
 
     def __iter__(self) -> Iterator[Item]:
