@@ -357,3 +357,11 @@ def test_the_default_encoders_share_one_look_at_a_picture(folder, tmp_path):
 
         np.testing.assert_allclose(joint.vectors, build(joint.spec).derive(base.vectors), rtol=1e-5, atol=1e-6)
         assert sum(library.calibration(series, "null") is not None for series in library.all_series()) == 3
+
+
+def test_no_connection_stays_open_behind_an_index_in_this_process(folder, tmp_path):
+    """One that did went stale when another process merged the log: a killed gc then looked like a lost shard."""
+    indexed(folder, tmp_path / "l")
+    with os.scandir("/proc/self/fd") as listing:
+        open_files = [os.readlink(each.path) for each in listing if os.path.lexists(each.path)]
+    assert not [path for path in open_files if path.startswith(str(tmp_path / "l"))]

@@ -104,7 +104,7 @@ class Conse(Spelled):
         return self.derive(self.image.encode(items))
 
     def derive(self, features: Array) -> Array:
-        """Classifier features [N, D] -> float32 [N, dim], row by row.  Cost: about 0.3 ms a row."""
+        """Classifier features [N, D] -> float32 [N, dim], row by row.  Cost: 0.3 to 1 ms a row."""
         names, _ = names_table(self.text.spec, self.described)
         rows = []
         for shares in self.image.probabilities(features):

@@ -179,6 +179,8 @@ def index(
             return done
         except sqlite3.DatabaseError as error:  # the ledger works on the library's connection and knows no library
             raise known(folder, error) from error
+        finally:
+            stage.close()  # opened here by the inline engine
 
 
 def dry_run(folders: Sequence[Path], folder: Path, options: IndexOptions) -> Plan:

@@ -62,6 +62,12 @@ class IndexStage:
             encoder.load()
         self._open = _Tools(made, text, open_library(self.library))
 
+    def close(self) -> None:
+        """Let go of the library: a connection left open in the supervisor's process would go stale there."""
+        if self._open is not None:
+            self._open.library.close()
+            self._open = None
+
     def run(self, tasks: Sequence[Task], beat: Beat) -> Sequence[Result | Failure]:
         """One outcome a file; a file that is refused is a failure with its code."""
         outcomes: list[Result | Failure] = []
