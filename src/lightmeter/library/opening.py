@@ -6,7 +6,6 @@ import os
 import re
 import sqlite3
 import stat
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,19 +122,14 @@ def strangers(catalogue: Catalogue) -> list[str]:
 
 
 def check_length(path: Path) -> None:
-    """A catalogue shorter than its own first page says has been cut, unless a log holds the rest."""
+    """A catalogue without even a whole header has been cut, unless a log holds the rest; SQLite finds longer cuts.
+
+    The file is not opened here: closing it would drop the locks of every other connection of this process to it.
+    """
     log = path.with_name(path.name + "-wal")
     if not path.exists() or (log.exists() and log.stat().st_size):
         return
-    with path.open("rb") as file:
-        head = file.read(100)
-        size_bytes = os.fstat(file.fileno()).st_size
-    if len(head) < 100:
-        if head:
-            raise damaged(path.parent, "its catalogue has been cut")
-        return
-    page, pages = struct.unpack(">H", head[16:18])[0], struct.unpack(">I", head[28:32])[0]
-    if size_bytes < (65536 if page == 1 else page) * pages:
+    if 0 < path.stat().st_size < 512:
         raise damaged(path.parent, "its catalogue has been cut")
 
 
