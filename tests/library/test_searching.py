@@ -17,8 +17,9 @@ from lightmeter.library.duplicates import exact_groups, near_groups
 from lightmeter.library.facts import chosen_paths, facts_of, library_facts, status_facts
 from lightmeter.library.filters import Where
 from lightmeter.library.indexing import IndexOptions, index
+from lightmeter.library.looking import thumbnails
 from lightmeter.library.searching import kind_of_query, search
-from lightmeter.library.showing import sheet_of, sheet_of_files, sheet_of_hits, strip_of, thumbnail
+from lightmeter.library.showing import sheet_of, sheet_of_files, sheet_of_hits, strip_of
 from lightmeter.library.store import open_library
 from lightmeter.library.tagging import set_by_hand, tag_builtin, tag_with
 from lightmeter.media.sound import read_sound
@@ -192,8 +193,9 @@ def test_pictures_of_a_library(samples, tmp_path):
     assert sheet_of_files([media / "chelsea.png", media / "noise.wav"], tmp_path / "t.png") == 2
     with pytest.raises(InvalidValueError, match="FILE must exist"):
         sheet_of_files([tmp_path / "none.png"], tmp_path / "t.png")
-    assert thumbnail(media / "noise.wav") == "sound"
-    assert isinstance(thumbnail(tmp_path / "none.png"), str)
+    sound, nothing = thumbnails([(media / "noise.wav", None), (tmp_path / "none.png", None)], short_side=100)
+    assert sound == "sound"
+    assert isinstance(nothing, str)
 
 
 def test_queries_that_make_no_sense_are_refused(samples, tmp_path):

@@ -10,17 +10,8 @@ from lightmeter.library.looking import strip, thumbnails
 from lightmeter.library.searching import Hit
 from lightmeter.library.store import Library
 from lightmeter.report.sheet import contact_sheet, frame_strip
-from lightmeter.types import Image
 
 TILE = 220
-
-
-def thumbnail(path: Path | str, *, short_side: int = TILE, time_s: float | None = None) -> Image | str:
-    """A small picture of a file: itself, or a frame of it; a str says why there is none.
-
-    Cost: a worker's start, then one scaled decode; `thumbnails` starts one worker for many.
-    """
-    return thumbnails([(path, time_s)], short_side=short_side)[0]
 
 
 def sheet_of_hits(hits: Sequence[Hit], out: Path, *, columns: int = 5, title: str = "") -> int:

@@ -11,7 +11,6 @@ import numpy as np
 
 from lightmeter.engines.stage import Failure, Result
 from lightmeter.library.calibrating import keep_twins
-from lightmeter.library.coverage import having
 from lightmeter.library.store import Library
 from lightmeter.types import Array, Item, Words
 
@@ -106,7 +105,7 @@ class _Rows:
         if not parts:
             return
         series = library.series(spec, owner=owner, dim=dim)
-        known = set() if owner == "path" else having(library.catalogue, series, list(parts))
+        known = set() if owner == "path" else library.having(series, list(parts))
         fresh = {key: rows for key, rows in parts.items() if key not in known}
         empty = [key for key, (vectors, _) in fresh.items() if not len(vectors)]
         full = {key: rows for key, rows in fresh.items() if len(rows[0])}
