@@ -27,6 +27,9 @@ from lightmeter.errors import MissingExtraError, SpecError, UnknownNameError, ne
 KINDS: dict[str, str] = {
     "encoder": "lightmeter.encoders.table:ENCODERS",
     "engine": "lightmeter.engines.table:ENGINES",
+    "head": "lightmeter.heads.table:HEADS",
+    "index": "lightmeter.search.table:INDEXES",
+    "fusion": "lightmeter.search.fusion:FUSIONS",
 }
 """Kind of part → the one table (name → "module:Class") where its parts are found. Names are unique over all kinds."""
 

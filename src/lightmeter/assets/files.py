@@ -1,4 +1,4 @@
-"""What is done with whole files: their hash, and one process at a time."""
+"""What is done with whole files: their hash, one process at a time, and written whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -98,3 +100,23 @@ def try_lock(descriptor: int) -> bool:
 def _holder(descriptor: int) -> str:
     written = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
     return f" (number {written})" if written.isdigit() else ""
+
+
+@contextmanager
+def whole_file(path: Path | str) -> Iterator[Path]:
+    """A temporary name beside a path, moved onto it when the block ends well, removed when not. Parents are made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: Path | str, data: bytes | str) -> Path:
+    """Write a file so that readers see the old one or the new one, never half of it."""
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(data.encode("utf-8", "replace") if isinstance(data, str) else data)
+    return Path(path)

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from lightmeter.meter.files import write_whole
+from lightmeter.assets.files import write_whole
 
 _DIGEST_BYTES = 32
 _PACKAGED = Path(__file__).with_name("kept")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lightmeter.errors import InvalidValueError
-from lightmeter.meter.files import whole_file
+from lightmeter.assets.files import whole_file
 from lightmeter.types import Clip, Image
 
 

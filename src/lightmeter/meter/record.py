@@ -17,7 +17,7 @@ import numpy as np
 
 import lightmeter
 from lightmeter.errors import InvalidValueError
-from lightmeter.meter.files import write_whole
+from lightmeter.assets.files import write_whole
 from lightmeter.meter.machine import machine, usable_cores
 
 SCHEMA = "lightmeter.record/1"

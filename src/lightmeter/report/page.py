@@ -13,7 +13,7 @@ from typing import Any
 from lightmeter import __version__
 from lightmeter.errors import InvalidValueError
 from lightmeter.meter.cost import Cost, cpu_text
-from lightmeter.meter.files import write_whole
+from lightmeter.assets.files import write_whole
 from lightmeter.report.pictures import picture_type, sound_type
 from lightmeter.report.style import CSS, dial, scale
 from lightmeter.report.text import bytes_text, clean, count_text, seconds_text, value_text

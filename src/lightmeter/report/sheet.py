@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightmeter.errors import InvalidValueError
-from lightmeter.meter.files import write_whole
+from lightmeter.assets.files import write_whole
 from lightmeter.report.pictures import pillow_of
 from lightmeter.report.text import clean
 from lightmeter.types import Array, Clip, Image

@@ -1,0 +1,56 @@
+"""Compiles the search kernels when the package is built; without a C compiler the wheel is pure Python, and slower."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+NATIVE = Path("src/lightmeter/search/native")
+TARGET = Path("src/lightmeter/search/_kernels.so")
+FLAGS = ["-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+WIDE = ["-mavx2", "-mfma", "-DWIDE"]
+
+
+class KernelsHook(BuildHookInterface):
+    """Plain C, no headers of Python, so that one wheel serves every version of it."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile in place (an editable installation reads it there) and take the result along."""
+        root = Path(self.root)
+        if self.target_name != "wheel" or not _compiled(root):
+            return
+        build_data["artifacts"].append(str(TARGET))
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+
+
+def _compiled(root: Path) -> bool:
+    """Whether the library was made: the search once for any processor and, on x86, once for AVX2."""
+    (root / TARGET).unlink(missing_ok=True)
+    compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
+    if compiler is None:
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        plain, wide, library = (f"{folder}/{name}" for name in ("plain.o", "wide.o", "kernels.so"))
+        compile_ = [*compiler.split(), *FLAGS, "-c", str(root / NATIVE / "granular.c"), "-o"]
+        link = [*compiler.split(), *FLAGS, "-shared", "-o", library, str(root / NATIVE / "dispatch.c"), plain]
+        if not _ran([*compile_, plain]):
+            return False
+        if platform.machine().lower() in ("x86_64", "amd64") and _ran([*compile_, wide, *WIDE]):
+            link += [wide, "-DWITH_AVX2"]
+        if not _ran([*link, "-lm"]):
+            return False
+        shutil.copyfile(library, root / TARGET)
+    return True
+
+
+def _ran(command: list[str]) -> bool:
+    return subprocess.run(command, check=False).returncode == 0

@@ -1,0 +1,80 @@
+"""What was learnt, kept in a folder: arrays as safetensors, all else as JSON, written last with the hash of the arrays.
+
+Nothing in either is executed when it is read (`read_checkpoint`); half a model is no model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightmeter.assets.checkpoint import read_checkpoint
+from lightmeter.assets.files import file_sha256, whole_file, write_whole
+from lightmeter.errors import InvalidValueError, MissingAssetError, RejectedFileError
+from lightmeter.types import Array
+
+ARRAYS = "model.safetensors"
+ABOUT = "model.json"
+_MOST_JSON_BYTES = 16 << 20
+_TYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
+    "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+
+
+def save_model(folder: Path | str, arrays: Mapping[str, Array], about: Mapping[str, Any]) -> Path:
+    """Write a model into a folder, made where it is missing; an earlier model there stays whole until this one is.
+
+    arrays: by name, of the types float16 … float64, int8 … int64, uint8 and bool · about: what JSON can hold
+    Raises InvalidValueError for another type.
+    """
+    folder = Path(folder)
+    with whole_file(folder / ARRAYS) as unfinished:
+        write_safetensors(unfinished, arrays)
+        digest = file_sha256(unfinished)
+    return write_whole(folder / ABOUT, json.dumps({**about, "sha256": digest}, indent=1) + "\n")
+
+
+def load_model(folder: Path | str) -> tuple[dict[str, Array], dict[str, Any]]:
+    """What `save_model` wrote: read-only arrays by name, and the rest.
+
+    Raises MissingAssetError where a file is missing, RejectedFileError where the two do not belong together.
+    """
+    folder = Path(folder)
+    for name in (ABOUT, ARRAYS):
+        if not (folder / name).is_file():
+            raise MissingAssetError(f"a model must hold {ABOUT} and {ARRAYS}, {folder} has no {name}: save it again")
+    with (folder / ABOUT).open("rb") as file:
+        text = file.read(_MOST_JSON_BYTES + 1)
+    try:
+        about = json.loads(text[:_MOST_JSON_BYTES])
+    except (ValueError, RecursionError) as error:
+        raise RejectedFileError("broken-header", f"{folder / ABOUT} must be JSON: {str(error)[:200]}") from error
+    if not isinstance(about, dict) or about.pop("sha256", None) != file_sha256(folder / ARRAYS):
+        raise RejectedFileError("damaged", f"{folder / ABOUT} and {ARRAYS} must be of one saving: save the model again")
+    return read_checkpoint(folder / ARRAYS), about
+
+
+def write_safetensors(path: Path | str, arrays: Mapping[str, Array]) -> None:
+    """Write arrays as a safetensors file: the header's length, the header, the bytes; little-endian, in this order."""
+    header: dict[str, Any] = {}
+    at = 0
+    for name, array in arrays.items():
+        if array.dtype.name not in _TYPES:
+            raise InvalidValueError(f"{name} must be of {', '.join(_TYPES)}, got {array.dtype}: convert it first")
+        header[name] = {
+            "dtype": _TYPES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [at, at + array.nbytes],
+        }
+        at += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with Path(path).open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in arrays.values():
+            file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)

@@ -1,0 +1,175 @@
+"""Granules: vectors as int8 codes in an orthonormal basis, with the lengths that bound what was left out.
+
+A vector v, centred and scaled, is y = Bᵀz + ρ with B orthonormal and ρ ⊥ B. Of z we keep codes c (step t), cut into
+granules; e = ‖z − tc‖ of each granule and r = ‖ρ‖ after each granule are kept beside them. For a query y, z, r:
+
+    ‖y − y'‖² = ‖y‖² + ‖y'‖² − 2⟨z, z'⟩ − 2⟨ρ, ρ'⟩ ≥ ‖y‖² + ‖y'‖² − 2t⟨z, c'⟩ − 2‖z‖e' − 2rr'      (Cauchy–Schwarz)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from lightmeter.search.pca import fit_basis
+from lightmeter.types import Array
+
+TOP = 127
+LANES = 16
+"""Widths and dimensions are padded to a multiple of this: the kernels read so many at once."""
+UNBOUNDED = np.float32(-1e30)
+"""Energy of a row so far away that float32 cannot bound it: it is always measured."""
+_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lens:
+    """How vectors are seen: fitted once, the same for every row that is added later.
+
+    mean: float32 [D] · basis: int8 [K, D'], D' = D padded to 16, zeros there · basis_step: float32 [K]
+    mix: float32 [K, K] lower triangle; mix @ (basis · basis_step) has orthonormal rows
+    widths: components of each granule, multiples of 16, their sum is K · steps: of the codes of each granule
+    scale: bounds are in units of 1/scale · typical: a typical row's length in these units
+    """
+
+    mean: Array
+    basis: Array
+    basis_step: Array
+    mix: Array
+    widths: tuple[int, ...]
+    steps: tuple[float, ...]
+    scale: float
+    typical: float
+
+    @property
+    def axes(self) -> Array:
+        """The orthonormal basis, float64 [K, D]."""
+        dim = len(self.mean)
+        axes: Array = self.mix.astype(np.float64) @ (self.basis[:, :dim] * self.basis_step[:, None].astype(np.float64))
+        return axes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coded:
+    """Some rows as a lens sees them.
+
+    codes: int8 [N, m] a granule · errors, residuals: float32 [N] a granule, rounded up · energies: float32 [N], down
+    """
+
+    codes: tuple[Array, ...]
+    errors: tuple[Array, ...]
+    residuals: tuple[Array, ...]
+    energies: Array
+
+
+def fit_lens(vectors: Array, inverse_norms: Array | None, widths: Sequence[int], *, seed: int) -> Lens:
+    """Principal components of the rows, rounded to int8 and made orthonormal again.
+
+    Rounding the basis changes the axes a little and the bounds not at all: the rows' coordinates are taken on the
+    rounded axes. It makes projecting a query four times cheaper in bytes, and exact in integers.
+
+    vectors: float32 [N, D] · inverse_norms: float64 [N] for cosine, None for L2
+    Cost: `fit_basis` on at most 4,096 rows, and K²·D.
+    """
+    rows, dim = vectors.shape
+    chosen = _spread(rows, _AT_ONCE, seed)
+    sample = _unit(vectors[chosen], None if inverse_norms is None else inverse_norms[chosen])
+    wanted = min(sum(widths), dim)
+    fitted = fit_basis(sample, wanted, seed=seed)
+    mean = fitted.mean.astype(np.float32)
+    basis, basis_step, mix = _rounded(fitted.components, sum(widths), dim)
+    centred = sample - mean
+    lengths = np.linalg.norm(centred, axis=1)
+    scale = 1 / float(lengths.max()) if lengths.max() > 0 else 1.0
+    lens = Lens(mean, basis, basis_step, mix, tuple(widths), (1.0,) * len(widths), scale, 1.0)
+    seen = centred @ lens.axes.T * scale
+    edges = np.cumsum([0, *widths])
+    most = [float(np.abs(seen[:, a:b]).max(initial=0)) for a, b in pairwise(edges)]
+    steps = tuple(each / TOP if each > 0 else 1.0 for each in most)
+    typical = float(np.median(lengths)) * scale
+    return Lens(mean, basis, basis_step, mix, tuple(widths), steps, scale, typical if typical > 0 else 1.0)
+
+
+def _spread(rows: int, most: int, seed: int) -> Array:
+    return np.arange(rows) if rows <= most else np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+
+
+def _unit(rows: Array, inverse_norms: Array | None) -> Array:
+    return rows.astype(np.float64) if inverse_norms is None else rows * inverse_norms[:, None]
+
+
+def _rounded(components: Array, width: int, dim: int) -> tuple[Array, Array, Array]:
+    """int8 rows with a step each, and the triangle that makes them orthonormal; rows that are missing are zero."""
+    padded = -(-dim // LANES) * LANES
+    basis = np.zeros((width, padded), np.int8)
+    step = np.ones(width, np.float32)
+    mix = np.zeros((width, width), np.float32)
+    step[: len(components)] = np.abs(components).max(axis=1, initial=1e-30) / TOP
+    basis[: len(components), :dim] = np.rint(components / step[: len(components), None].astype(np.float64))
+    full = basis[:, :dim] * step[:, None].astype(np.float64)
+    count = _independent(full[: len(components)])
+    lower = np.linalg.cholesky(full[:count] @ full[:count].T)
+    mix[:count, :count] = np.linalg.inv(lower)
+    return basis, step, np.tril(mix)
+
+
+def _independent(rows: Array) -> int:
+    """How many leading rows are surely independent after rounding."""
+    gram = rows @ rows.T
+    for count in range(len(rows), 0, -1):
+        if np.linalg.eigvalsh(gram[:count, :count])[0] > 1e-3:
+            return count
+    return 0
+
+
+def encode(lens: Lens, vectors: Array, inverse_norms: Array | None) -> Coded:
+    """Rows as the lens sees them; lengths are taken in float64 and rounded to the safe side.
+
+    vectors: float32 [N, D] · inverse_norms: float64 [N] for cosine.  Cost: N·D·K.
+    """
+    axes = lens.axes
+    parts = [
+        _encode_some(lens, axes, vectors[at : at + _AT_ONCE], _part(inverse_norms, at))
+        for at in range(0, max(len(vectors), 1), _AT_ONCE)
+    ]
+    levels = range(len(lens.widths))
+    return Coded(
+        codes=tuple(np.concatenate([part.codes[level] for part in parts]) for level in levels),
+        errors=tuple(np.concatenate([part.errors[level] for part in parts]) for level in levels),
+        residuals=tuple(np.concatenate([part.residuals[level] for part in parts]) for level in levels),
+        energies=np.concatenate([part.energies for part in parts]),
+    )
+
+
+def _part(values: Array | None, at: int) -> Array | None:
+    return None if values is None else values[at : at + _AT_ONCE]
+
+
+def _encode_some(lens: Lens, axes: Array, vectors: Array, inverse_norms: Array | None) -> Coded:
+    centred = (_unit(vectors, inverse_norms) - lens.mean) * lens.scale
+    energies = np.einsum("nd,nd->n", centred, centred)
+    seen = centred @ axes.T
+    left = energies.copy()
+    codes, errors, residuals = [], [], []
+    edges = np.cumsum([0, *lens.widths])
+    for step, (a, b) in zip(lens.steps, pairwise(edges), strict=True):
+        granule = seen[:, a:b]
+        code = np.clip(np.rint(granule / step), -TOP, TOP)
+        codes.append(code.astype(np.int8))
+        errors.append(_up(np.linalg.norm(granule - code * step, axis=1)))
+        left = np.maximum(left - np.einsum("nd,nd->n", granule, granule), 0)
+        residuals.append(_up(np.sqrt(left + 1e-6 * energies)))
+    if inverse_norms is not None:
+        energies = energies + (inverse_norms == 0) * lens.scale**2  # 2 − 2cos = ‖u − v‖² + (1 − ‖u‖²) + (1 − ‖v‖²)
+    with np.errstate(over="ignore"):
+        kept = np.where(energies < -np.float64(UNBOUNDED), energies, UNBOUNDED).astype(np.float32)
+    return Coded(tuple(codes), tuple(errors), tuple(residuals), np.nextafter(kept, np.float32(-np.inf)))
+
+
+def _up(values: Array) -> Array:
+    with np.errstate(over="ignore"):
+        up: Array = np.nextafter(values.astype(np.float32), np.float32(np.inf))
+    return np.minimum(up, np.float32(1e15))
