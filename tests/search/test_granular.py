@@ -235,7 +235,7 @@ def test_a_copy_with_another_calibration_changes_alone():
     x = np.eye(20, dtype=np.float32)
     first = Granular().fit(x)
     first.add(np.ones((1, 20)))
-    second = first.with_kappa(0.5)
+    second = first.with_kappa(1.0)
     first.add(np.full((1, 20), 2.0))
     second.add(np.full((1, 20), 3.0))
     first.remove(np.array([0]))

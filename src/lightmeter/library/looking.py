@@ -40,9 +40,17 @@ def encode_file(path: Path | str, spec: str, takes: Takes) -> Array:
     Raises RejectedFileError: why the file cannot be read, or what its worker died of (`timeout`, `memory`, `signal`).
     Cost: a worker's start and the encoder's load, then decoding and encoding. Memory: a few frames and the rows.
     """
-    rows = _only(_look(EncodeStage(spec, takes), [Task("0", {"path": os.fspath(path)})]))["rows"]
-    assert isinstance(rows, np.ndarray)
+    (rows,) = encode_files([path], spec, takes)
+    if isinstance(rows, RejectedFileError):
+        raise rows
     return rows
+
+
+def encode_files(paths: Sequence[Path | str], spec: str, takes: Takes) -> list[Array | RejectedFileError]:
+    """The same of several files, in one worker: rows, or the error that says why there are none."""
+    tasks = [Task(str(at), {"path": os.fspath(path)}) for at, path in enumerate(paths)]
+    looked = _look(EncodeStage(spec, takes), tasks) if tasks else {}
+    return [_rows_or_error(looked[task.key]) for task in tasks]
 
 
 def thumbnails(asks: Sequence[tuple[Path | str, float | None]], *, short_side: int) -> list[Image | str]:
@@ -63,6 +71,14 @@ def strip(path: Path | str, *, count: int, short_side: int) -> Clip:
     """
     value = _only(_look(StripStage(count, short_side), [Task("0", {"path": os.fspath(path)})]))
     return Clip(value["frames"], value["times_s"])
+
+
+def _rows_or_error(outcome: Result | Failure) -> Array | RejectedFileError:
+    if isinstance(outcome, Failure):
+        return RejectedFileError(outcome.reason.removeprefix("rejected:"), outcome.detail)
+    rows = outcome.value["rows"]
+    assert isinstance(rows, np.ndarray)
+    return rows
 
 
 def _picture(outcome: Result | Failure) -> Image | str:
@@ -127,7 +143,13 @@ class EncodeStage:
 
     def run(self, tasks: Sequence[Task], beat: Beat) -> Sequence[Result | Failure]:
         """One array of rows a file."""
-        return [Result(task.key, {"rows": self._rows(task.payload["path"], beat)}) for task in tasks]
+        outcomes: list[Result | Failure] = []
+        for task in tasks:
+            try:
+                outcomes.append(Result(task.key, {"rows": self._rows(task.payload["path"], beat)}))
+            except RejectedFileError as error:
+                outcomes.append(Failure(task.key, f"rejected:{error.code}", error.detail))
+        return outcomes
 
     def _rows(self, path: str, beat: Beat) -> Array:
         from lightmeter.media.images import read_image

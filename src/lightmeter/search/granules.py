@@ -22,7 +22,10 @@ LANES = 16
 """Widths and dimensions are padded to a multiple of this: the kernels read so many at once."""
 UNBOUNDED = np.float32(-1e30)
 """Energy of a row so far away that float32 cannot bound it: it is always measured."""
+_ROUNDING = 4e-6
+"""Share of a row's energy that float32 coordinates may hide from what is left of it."""
 _AT_ONCE = 4096
+_BASIS_ROWS = 2048
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,10 +75,10 @@ def fit_lens(vectors: Array, inverse_norms: Array | None, widths: Sequence[int],
     rounded axes. It makes projecting a query four times cheaper in bytes, and exact in integers.
 
     vectors: float32 [N, D] · inverse_norms: float64 [N] for cosine, None for L2
-    Cost: `fit_basis` on at most 4,096 rows, and K²·D.
+    Cost: `fit_basis` on at most 2,048 rows, and K²·D.
     """
     rows, dim = vectors.shape
-    chosen = _spread(rows, _AT_ONCE, seed)
+    chosen = _spread(rows, _BASIS_ROWS, seed)
     sample = _unit(vectors[chosen], None if inverse_norms is None else inverse_norms[chosen])
     wanted = min(sum(widths), dim)
     fitted = fit_basis(sample, wanted, seed=seed)
@@ -126,11 +129,11 @@ def _independent(rows: Array) -> int:
 
 
 def encode(lens: Lens, vectors: Array, inverse_norms: Array | None) -> Coded:
-    """Rows as the lens sees them; lengths are taken in float64 and rounded to the safe side.
+    """Rows as the lens sees them; coordinates are float32, and what that may hide is added to what is left of a row.
 
     vectors: float32 [N, D] · inverse_norms: float64 [N] for cosine.  Cost: N·D·K.
     """
-    axes = lens.axes
+    axes = lens.axes.astype(np.float32)
     parts = [
         _encode_some(lens, axes, vectors[at : at + _AT_ONCE], _part(inverse_norms, at))
         for at in range(0, max(len(vectors), 1), _AT_ONCE)
@@ -149,24 +152,36 @@ def _part(values: Array | None, at: int) -> Array | None:
 
 
 def _encode_some(lens: Lens, axes: Array, vectors: Array, inverse_norms: Array | None) -> Coded:
-    centred = (_unit(vectors, inverse_norms) - lens.mean) * lens.scale
-    energies = np.einsum("nd,nd->n", centred, centred)
+    centred = _centred(lens, vectors, inverse_norms)
+    energies = np.einsum("nd,nd->n", centred, centred, dtype=np.float64)
+    bounded = energies < -np.float64(UNBOUNDED)
+    centred[~bounded] = 0
     seen = centred @ axes.T
-    left = energies.copy()
+    left = np.where(bounded, energies, 0)
+    hidden = _ROUNDING * left
     codes, errors, residuals = [], [], []
-    edges = np.cumsum([0, *lens.widths])
-    for step, (a, b) in zip(lens.steps, pairwise(edges), strict=True):
+    for step, (a, b) in zip(lens.steps, pairwise(np.cumsum([0, *lens.widths])), strict=True):
         granule = seen[:, a:b]
-        code = np.clip(np.rint(granule / step), -TOP, TOP)
+        code = np.clip(np.rint(granule / np.float32(step)), -TOP, TOP)
         codes.append(code.astype(np.int8))
-        errors.append(_up(np.linalg.norm(granule - code * step, axis=1)))
-        left = np.maximum(left - np.einsum("nd,nd->n", granule, granule), 0)
-        residuals.append(_up(np.sqrt(left + 1e-6 * energies)))
+        lost = granule - code * np.float32(step)
+        errors.append(_up(np.sqrt(np.einsum("nd,nd->n", lost, lost, dtype=np.float64))))
+        left = np.maximum(left - np.einsum("nd,nd->n", granule, granule, dtype=np.float64), 0)
+        residuals.append(_up(np.sqrt(left + hidden)))
     if inverse_norms is not None:
         energies = energies + (inverse_norms == 0) * lens.scale**2  # 2 − 2cos = ‖u − v‖² + (1 − ‖u‖²) + (1 − ‖v‖²)
-    with np.errstate(over="ignore"):
-        kept = np.where(energies < -np.float64(UNBOUNDED), energies, UNBOUNDED).astype(np.float32)
+    kept = np.where(bounded, energies, UNBOUNDED).astype(np.float32)
     return Coded(tuple(codes), tuple(errors), tuple(residuals), np.nextafter(kept, np.float32(-np.inf)))
+
+
+def _centred(lens: Lens, vectors: Array, inverse_norms: Array | None) -> Array:
+    """Rows less the mean, in the lens' units: float32 [N, D], each number right to its own float32 precision."""
+    with np.errstate(over="ignore"):  # beyond float32: the energy says so
+        if inverse_norms is None:
+            return (vectors - lens.mean) * np.float32(lens.scale)
+        unit = vectors * (inverse_norms * lens.scale)[:, None]
+        unit -= lens.mean * np.float64(lens.scale)
+        return unit.astype(np.float32)
 
 
 def _up(values: Array) -> Array:
