@@ -147,6 +147,7 @@ def _tell_price(
             "confidence": f"{answer.confidence:.3f}",
             "nearest": shown_path(opened.paths[answer.row]),
             "certificate": _certificate(answer, opened),
+            "price": f"{answer.cpu_s * 1e3:.2f} CPU-ms",
         }
         for query, answer in answers
         if isinstance(answer, Recognition)

@@ -6,7 +6,6 @@ are: with κ_l instead of 1 for ⟨ρ, ρ'⟩ / (r r') at level l the bound is t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -14,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from lightmeter.errors import InvalidValueError
+from lightmeter.metrics.binomial import binomial_cdf, fewest_without_error
 from lightmeter.types import Array, check_axes
 
 
@@ -45,7 +45,7 @@ class Calibration:
         'exact: 100 validation queries are too few to allow 1.0% misses with 95% confidence, it takes 299'
         """
         if self.exact:
-            least = queries_needed(self.alpha, self.confidence) if self.alpha else 0
+            least = fewest_without_error(self.alpha, self.confidence) if self.alpha else 0
             too_few = f": {self.queries} {self.asked} are too few to allow {self.alpha:.1%} misses with "
             too_few += f"{self.confidence:.0%} confidence, it takes {least}"
             return f"exact{too_few if self.alpha and self.queries < least else ''}"
@@ -80,26 +80,10 @@ def misses_allowed(queries: int, alpha: float, confidence: float) -> int:
     (0, -1)
     """
     check_rates(alpha, confidence)
-    total, allowed = 0.0, -1
-    log_term = queries * math.log1p(-alpha)
-    while allowed < queries:
-        total += math.exp(log_term)
-        if total > 1 - confidence:
-            return allowed
+    allowed = -1
+    while allowed < queries and binomial_cdf(allowed + 1, queries, alpha) <= 1 - confidence:
         allowed += 1
-        log_term += math.log((queries - allowed) / (allowed + 1)) if allowed < queries else 0.0
-        log_term += math.log(alpha) - math.log1p(-alpha)
     return allowed
-
-
-def queries_needed(alpha: float, confidence: float) -> int:
-    """The fewest queries that can show a miss rate of at most alpha, when none of them is missed.
-
-    >>> queries_needed(0.01, 0.95)
-    299
-    """
-    check_rates(alpha, confidence)
-    return math.ceil(math.log(1 - confidence) / math.log1p(-alpha) - 1e-9)
 
 
 PATH = (
