@@ -30,6 +30,7 @@ KINDS: dict[str, str] = {
     "head": "lightmeter.heads.table:HEADS",
     "index": "lightmeter.search.table:INDEXES",
     "fusion": "lightmeter.search.fusion:FUSIONS",
+    "filter": "lightmeter.nets.kernels:FILTERS",
 }
 """Kind of part → the one table (name → "module:Class") where its parts are found. Names are unique over all kinds."""
 

@@ -37,3 +37,9 @@ def test_find_pictures(pictures, tmp_path):
 def test_cheapest_encoder(pictures, tmp_path):
     assert "cheapest within 0.05" in run("cheapest_encoder.py", pictures, cwd=tmp_path)
     assert (tmp_path / "frontier.png").stat().st_size > 5000
+
+
+def test_filters(pictures, tmp_path):
+    said = run("filters.py", pictures / "coffee.png", cwd=tmp_path)
+    assert "sobel/axis=x: 6 MAC a pixel" in said
+    assert (tmp_path / "filters.png").stat().st_size > 50_000

@@ -14,6 +14,10 @@ from lightmeter.errors import LightmeterError, nearest
 COMMANDS: dict[str, tuple[str, str]] = {
     "index": ("lightmeter.cli.index:index", "Read folders of pictures, videos and sounds into a library."),
     "search": ("lightmeter.cli.search:search", "Find items by words, picture, video or sound."),
+    "recognise": (
+        "lightmeter.cli.recognise:recognise",
+        "Say of which class of GALLERY each QUERY is: a picture or a video.",
+    ),
     "tag": ("lightmeter.cli.tag:tag", "Label items by a list of labels, the built-in ones, or by hand."),
     "show": ("lightmeter.cli.show:show", "Draw a contact sheet or a strip of frames."),
     "duplicates": ("lightmeter.cli.duplicates:duplicates", "List exact and near duplicates."),
@@ -24,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fsck": ("lightmeter.cli.keep:fsck", "Re-hash a library and repair it."),
     "export": ("lightmeter.cli.exchange:export", "Write a library as Parquet, WebDataset, imagefolder or Lance."),
     "import": ("lightmeter.cli.exchange:import_", "Read such an export into a library."),
+    "filter": ("lightmeter.cli.filter:filter_", "Run a classic filter over a picture, into a PNG."),
+    "study": ("lightmeter.cli.study:study", "Rerun a table of the seeds, the published numbers beside ours."),
     "assets": ("lightmeter.cli.assets:assets", "List, add or verify packaged weights and data."),
     "doctor": ("lightmeter.cli.doctor:doctor", "Measure this machine and say what is found or missing."),
     "demo": ("lightmeter.cli.demo:demo", "Index, search and tag real media, and write a page about it."),

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightmeter.assets.files import write_whole
 from lightmeter.errors import InvalidValueError
-from lightmeter.meter.files import write_whole
 from lightmeter.meter.trials import Frontier, Trial
-from lightmeter.report.text import bytes_text, clean, clip_text
+from lightmeter.report.text import bytes_text, clean, clip_text, seconds_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,10 +24,11 @@ _PAPER, _INK, _SOFT, _LINE, _AMBER = "#fdfbf7", "#26241f", "#6b6557", "#ddd6c8",
 _COLORS = (_AMBER, "#3f6b74", "#8c4a3c", "#6d7f3a", "#5d5078", _SOFT)
 _MARKERS = "osD^vP"
 _RATIO_FOR_LOG = 20
+_RATIO_FOR_DECADES = 500
 _AXIS_NAMES = {
-    "cpu_s": "CPU-seconds",
-    "wall_s": "seconds by the clock",
-    "gpu_s": "GPU-seconds",
+    "cpu_s": "CPU time",
+    "wall_s": "time by the clock",
+    "gpu_s": "GPU time",
     "peak_bytes": "most memory held, bytes",
     "gpu_peak_bytes": "most GPU memory held, bytes",
     "read_bytes": "bytes read",
@@ -74,7 +75,7 @@ def frontier_png(
         axes.plot(_prices(points, price), _qualities(points), "o", color=_AMBER, ms=8, zorder=4)
         _whiskers(axes, trials, price)
         _log_when_wide(axes, _prices(trials, price))
-        axes.xaxis.set_major_formatter(_bytes if price.endswith("_bytes") else _number)
+        axes.xaxis.set_major_formatter(_number_of(price))
         axes.margins(x=0.18, y=0.15)
         _name_points(figure, axes, trials, price, strong=points)
         return _png(figure, path)
@@ -167,6 +168,23 @@ def _bytes(value: float, _position: float = 0.0) -> str:
     return bytes_text(value)
 
 
+def _seconds(value: float, _position: float = 0.0) -> str:
+    """As `seconds_text`, without zeros at the end.
+
+    >>> _seconds(2e-5), _seconds(1.5), _seconds(75)
+    ('20 µs', '1.5 s', '1 min 15 s')
+    """
+    number, _, unit = seconds_text(value).partition(" ")
+    return seconds_text(value) if " " in unit else f"{float(number):g} {unit}"
+
+
+def _number_of(price: str) -> Callable[[float, float], str]:
+    """How the numbers of a price are written along its axis."""
+    if price.endswith("_bytes"):
+        return _bytes
+    return _seconds if price.endswith("_s") else _number
+
+
 def _prices(trials: Sequence[Trial], price: str) -> list[float]:
     return [trial.price(price) for trial in trials]
 
@@ -186,7 +204,8 @@ def _log_when_wide(axes: Axes, prices: Sequence[float]) -> None:
         from matplotlib.ticker import LogLocator, NullLocator
 
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        crowded = max(prices) / min(prices) >= _RATIO_FOR_DECADES
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if crowded else (1.0, 2.0, 5.0)))
         axes.xaxis.set_minor_locator(NullLocator())
 
 

@@ -71,9 +71,10 @@ class Granular(Spelled):
         if not vectors.size:
             raise InvalidValueError(f"vectors must be [N, D] with N and D of 1 or more, got {list(vectors.shape)}")
         inverse_norms = _inverse_norms(vectors) if self.metric == "cosine" else None
-        lens = fit_lens(vectors, inverse_norms, _fitting(self.granules, vectors.shape[1]), seed=self.seed)
+        lens, axes = fit_lens(vectors, inverse_norms, _fitting(self.granules, vectors.shape[1]), seed=self.seed)
         exact = exact_calibration(len(lens.widths))
-        fitted = FittedGranular(self, lens, encode(lens, vectors, inverse_norms), vectors, inverse_norms, exact)
+        coded = encode(lens, axes, vectors, inverse_norms)
+        fitted = FittedGranular(self, lens, coded, vectors, inverse_norms, exact)
         if self.alpha is not None:
             return fitted.calibrated(None, alpha=self.alpha, confidence=self.confidence)
         return fitted.with_kappa(self.kappa)
@@ -148,6 +149,7 @@ class FittedGranular:
         self.recipe, self.lens, self.coded, self.calibration = recipe, lens, coded, calibration
         self.vectors, self.inverse_norms = vectors, inverse_norms
         self._own = False
+        self._axes: Array | None = None  # made when the first row is added
         self._alive = len(vectors) - int(np.isposinf(coded.energies).sum())
         self._mine = threading.local()
         self._compiled = compiled()
@@ -171,8 +173,8 @@ class FittedGranular:
         """Bytes held beside the vectors."""
         rows = [*self.coded.codes, *self.coded.errors, *self.coded.residuals, self.coded.energies]
         lens = [self.lens.mean, self.lens.basis, self.lens.basis_step, self.lens.mix]
-        norms = [] if self.inverse_norms is None else [self.inverse_norms]
-        return sum(int(each.nbytes) for each in (*rows, *lens, *norms))
+        others = [each for each in (self.inverse_norms, self._axes) if each is not None]
+        return sum(int(each.nbytes) for each in (*rows, *lens, *others))
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
@@ -296,7 +298,7 @@ class FittedGranular:
         if self.inverse_norms is not None:
             here, there = (each * _inverse_norms(each)[:, None] for each in (here, there))
         here, there = here - self.lens.mean, there - self.lens.mean
-        axes = self.lens.axes
+        axes = self.lens.axes().astype(np.float64)
         seen, theirs = here @ axes.T, there @ axes.T
         left = [np.einsum("nd,nd->n", a, b) for a, b in ((here, there), (here, here), (there, there))]
         least = 1e-9 * np.sqrt(left[1] * left[2])
@@ -324,7 +326,9 @@ class FittedGranular:
         """
         vectors = checked_vectors("vectors", vectors, self.dim)
         inverse_norms = None if self.inverse_norms is None else _inverse_norms(vectors)
-        more = encode(self.lens, vectors, inverse_norms)
+        if self._axes is None:
+            self._axes = self.lens.axes()
+        more = encode(self.lens, self._axes, vectors, inverse_norms)
         before, grown = len(self.vectors), partial(_grown, own=self._own)
         self.vectors = grown(self.vectors, vectors)
         if self.inverse_norms is not None and inverse_norms is not None:

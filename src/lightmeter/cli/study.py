@@ -1,0 +1,55 @@
+"""`lightmeter study`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import click
+
+from lightmeter.cli.options import emit, json_option, quiet_option, say, seed_option
+
+
+@click.command(
+    epilog="Examples: `lightmeter study caltech` · `lightmeter study caltech --scale cpu --out results` · "
+    "`lightmeter study caltech --scale paper --data 101_ObjectCategories`"
+)
+@click.argument("name")
+@click.option(
+    "--scale",
+    type=click.Choice(["smoke", "cpu", "paper"]),
+    default="smoke",
+    show_default=True,
+    help="smoke: half a minute, nothing to download; cpu: minutes on two cores; paper: your own --data.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the table, the JSON and the pictures; none are written without it.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Your data: gallery.npz and queries.npz (x, y, track), or pictures in one folder a class.",
+)
+@seed_option
+@json_option
+@quiet_option
+def study(name: str, scale: str, out: Path | None, data: Path | None, seed: int, as_json: bool, quiet: bool) -> None:
+    """Rerun a table of the seeds, the published numbers beside ours.
+
+    Every row has its error with an interval, its time, and what else it costs; rows that cannot run here say why.
+    """
+    from lightmeter.studies.comparison import Asked, Scale, run_study, study_called
+    from lightmeter.studies.results import SCHEMA, json_rows, study_text, write_study
+
+    declared = study_called(name)
+    asked = Asked(cast(Scale, scale), seed, data, tell=lambda text: say(text, quiet=quiet))
+    result = run_study(declared, asked)
+    written = write_study(result, out) if out is not None else []
+    if as_json:
+        emit(json_rows(result), SCHEMA)
+    else:
+        click.echo(study_text(result))
+    for path in written:
+        say(f"wrote {path}", quiet=quiet)

@@ -1,0 +1,44 @@
+"""What goes into every head: features and labels, checked at the door."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lightmeter.errors import InvalidValueError
+from lightmeter.types import Array, check_axes
+
+
+def checked_features(x: Array, dim: int | None = None, dtype: str = "float32") -> Array:
+    """Features as C-ordered float [N, D] of one type, without a copy where they are that already.
+
+    Raises InvalidValueError on another shape, on what is no number, on NaN and infinity.
+    """
+    check_axes("x", x, f"N {dim or 'D'}")
+    if x.dtype.kind not in "fiu":
+        raise InvalidValueError(f"x must be numbers, got {x.dtype}: convert it to float32 first")
+    with np.errstate(over="ignore"):
+        rows = np.ascontiguousarray(x, dtype)
+    if not np.isfinite(rows).all():
+        raise InvalidValueError("x must be finite, got NaN or infinity: check what was encoded")
+    return rows
+
+
+def checked_labels(y: Array, rows: int) -> Array:
+    """Labels as int64 [N], one a row, 0 or more, at least one; else InvalidValueError."""
+    check_axes("y", y, str(rows))
+    if not rows:
+        raise InvalidValueError("x and y must hold at least one row, got none")
+    if y.dtype.kind not in "iu":
+        raise InvalidValueError(f"y must be whole numbers, got {y.dtype}: number the classes from 0")
+    if y.min() < 0:
+        raise InvalidValueError(f"y must be 0 to K − 1, got {y.min()}: number the classes from 0")
+    return y.astype(np.int64)
+
+
+def spread(scores: Array, classes: Array, count: int, absent: float) -> Array:
+    """Scores float [N, P] of the classes that were seen, int [P], among all: float32 [N, count], `absent` elsewhere."""
+    if len(classes) == count:
+        return np.asarray(scores, np.float32)
+    wide = np.full((len(scores), count), absent, np.float32)
+    wide[:, classes] = scores
+    return wide

@@ -1,0 +1,88 @@
+"""`lightmeter study`: the table on stdout, talk on stderr, files only where asked."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lightmeter.cli.main import cli
+from lightmeter.errors import InvalidValueError, UnknownNameError
+from lightmeter.studies import comparison
+from lightmeter.studies.candidates import class_means_row, majority_row
+from lightmeter.studies.comparison import Section, Study
+from lightmeter.studies.galleries import mixture
+from lightmeter.studies.user_gallery import user_gallery
+
+
+def sections(asked):
+    if asked.data is not None:
+        return [Section("mine", lambda: user_gallery(asked.data, seed=asked.seed))]
+    return [Section("mixture", lambda: mixture("smoke", seed=asked.seed))]
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    made = Study("toy", "Which is best?", (majority_row(), class_means_row()), sections)
+    monkeypatch.setitem(sys.modules, "toy_studies", types.SimpleNamespace(TOY=made))
+    monkeypatch.setitem(comparison.STUDIES, "toy", "toy_studies:TOY")
+
+
+def run(*args):
+    return CliRunner().invoke(cli, ["study", *map(str, args)])
+
+
+def test_prints_the_table_and_talks_aside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run("toy")
+    assert done.exit_code == 0
+    assert "class means" in done.stdout
+    assert "Which is best?" in done.stdout
+    assert "class means" in done.stderr
+    assert run("toy", "--quiet").stderr == ""
+    assert list(tmp_path.iterdir()) == [], "files only where --out says"
+
+
+def test_json_is_one_object_a_row():
+    rows = [json.loads(line) for line in run("toy", "--json", "--quiet").stdout.splitlines()]
+    assert [row["schema"] for row in rows] == ["lightmeter.study/1"] * 2
+    assert [row["row"] for row in rows] == ["most frequent class", "class means"]
+    assert rows[1]["error"]["queries"] == 60
+
+
+def test_seed_and_out(tmp_path):
+    shares = {}
+    for seed in (0, 0, 1):
+        done = run("toy", "--seed", seed, "--out", tmp_path / str(seed), "--quiet", "--json")
+        found = json.loads(done.stdout.splitlines()[1])["error"]["share"]
+        assert shares.setdefault(seed, found) == found
+    record = json.loads((tmp_path / "1" / "toy-smoke.json").read_text())
+    assert record["seed"] == 1
+    assert record["data_hash"] != json.loads((tmp_path / "0" / "toy-smoke.json").read_text())["data_hash"]
+    assert (tmp_path / "1" / "toy-smoke-mixture-frontier.png").exists()
+
+
+def test_data_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setitem(comparison.BUDGET_S, "paper", 0.01)
+    gallery = mixture("smoke", seed=5)
+    np.savez(tmp_path / "gallery.npz", x=gallery.x, y=gallery.y)
+    np.savez(tmp_path / "queries.npz", x=gallery.queries, y=gallery.truth)
+    done = run("toy", "--scale", "paper", "--data", tmp_path)
+    assert done.exit_code == 0
+    assert "120 x 256, 20 classes, 60 queries" in done.stdout
+
+
+def test_says_what_is_wrong(tmp_path):
+    assert run("toy", "--scale", "huge").exit_code == 2
+    assert run("toy", "--data", tmp_path / "none").exit_code == 2
+    for args, error, said in (
+        (["toys"], UnknownNameError, "did you mean 'toy'"),
+        (["toy", "--scale", "paper"], InvalidValueError, "--scale paper needs --data"),
+    ):
+        done = run(*args)
+        assert isinstance(done.exception, error)
+        assert said in str(done.exception)
