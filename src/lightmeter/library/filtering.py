@@ -19,7 +19,7 @@ from lightmeter.engines.local import Local
 from lightmeter.engines.run import run
 from lightmeter.engines.stage import Beat, Failure, Result, Task
 from lightmeter.errors import InvalidValueError, RejectedFileError
-from lightmeter.nets.convolution import Padding, Pooling, SlidePlan, output_side, pooled, relu, response_bands
+from lightmeter.nets.convolution import Padding, Pooling, SlidePlan, output_side, pooled, relu, response_tiles
 from lightmeter.parts import build
 from lightmeter.types import Array
 
@@ -85,7 +85,7 @@ def filter_file(path: Path, out: Path, ask: FilterAsk) -> Filtered:
     cannot be read, `too-small` for the kernel or the pooling, or what its worker died of (`timeout`, `memory`,
     `signal`); what `build` raises.
     Cost: a worker's start, the decode, `Filtered.macs`. Memory of the worker, which may take 1 GiB: about 9 bytes a
-    pixel, with colour 19: there, pictures above some 50 megapixels are refused as `memory`.
+    pixel, with colour 15: there, pictures above some 60 megapixels are refused as `memory`.
     """
     from PIL import Image as pillow  # noqa: N813
 
@@ -182,19 +182,20 @@ class FilterStage:
         height, width = (output_side(side, size, stride=size) for side in plan.out)
         responses = np.empty((1 if source.ndim == 2 else source.shape[2], height, width), np.float32)
         for at, response in enumerate(responses):
-            channel = source if source.ndim == 2 else np.multiply(source[..., at], 1 / 255, dtype=np.float32)
+            # a colour's levels are made 0..1 by the kernel: a copy of the channel would not fit beside the responses
+            channel, taps = (source, kernel) if source.ndim == 2 else (source[..., at], kernel / 255)
             whole = np.empty(plan.out, np.float32) if self.ask.pool else response
-            self._convolve(channel, kernel, whole, beat)
+            self._convolve(channel, taps, whole, beat)
             if self.ask.pool:
                 response[:] = pooled(whole, size, how=self.ask.pool)
         return responses
 
     def _convolve(self, channel: Array, kernel: Array, out: Array, beat: Beat) -> None:
-        ask, done = self.ask, 0
-        bands = response_bands(channel, kernel, correlate=ask.correlate, stride=ask.stride, padding=ask.padding)
-        for band in bands:
-            out[done : done + len(band)] = relu(band) if ask.relu else band
-            done += len(band)
+        ask = self.ask
+        for rows, columns, tile in response_tiles(
+            channel, kernel, correlate=ask.correlate, stride=ask.stride, padding=ask.padding
+        ):
+            out[rows, columns] = relu(tile) if ask.relu else tile
             beat()
 
 

@@ -126,8 +126,10 @@ class _Certificates(Sequence[Certificate]):
 class _Room:
     """Arrays that a call of the kernels reads and writes, and their addresses."""
 
-    def __init__(self, library: Any, granules: GranulesStruct, queries: Array, k: int) -> None:
+    def __init__(self, library: Any, granules: GranulesStruct, queries: Array, ask: AskStruct) -> None:
+        k = ask.k
         self.of, self.queries, self.granules = granules, queries, ctypes.addressof(granules)
+        self.ask = ask
         self.scratch = np.empty(library.lm_scratch(self.granules), np.uint8)
         self.ids, self.distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
         self.told = np.empty(len(queries), TOLD)
@@ -148,7 +150,7 @@ class FittedGranular:
     ) -> None:  # fmt: skip
         self.recipe, self.lens, self.coded, self.calibration = recipe, lens, coded, calibration
         self.vectors, self.inverse_norms = vectors, inverse_norms
-        self._own = False
+        self._own = self._own_energies = False
         self._axes: Array | None = None  # made when the first row is added
         self._alive = len(vectors) - int(np.isposinf(coded.energies).sum())
         self._mine = threading.local()
@@ -200,10 +202,9 @@ class FittedGranular:
             room.queries[:] = queries
         else:
             queries = checked_vectors("queries", queries, self.dim)
-            room = _Room(self._compiled, self._granules, queries, k)
-        calibration = self.calibration
-        ask = AskStruct(k, calibration.kappas, calibration.guesses, address(mask), self.recipe.few)
-        if self._compiled.lm_search(room.granules, ctypes.byref(ask), room.query, len(queries), *room.places):
+            room = _Room(self._compiled, self._granules, queries, self._ask(k))
+        room.ask.among = address(mask)
+        if self._compiled.lm_search(room.granules, ctypes.byref(room.ask), room.query, len(queries), *room.places):
             checked_vectors("queries", queries, self.dim)
         return (room.ids, room.distances, room.told) if len(queries) > 1 else room.answer()
 
@@ -211,8 +212,12 @@ class FittedGranular:
         """This thread's room for one query."""
         room: _Room | None = getattr(self._mine, "room", None)
         if room is None or room.of is not self._granules or room.ids.shape[1] != k:
-            room = self._mine.room = _Room(self._compiled, self._granules, np.empty((1, self.dim), np.float32), k)
+            query = np.empty((1, self.dim), np.float32)
+            room = self._mine.room = _Room(self._compiled, self._granules, query, self._ask(k))
         return room
+
+    def _ask(self, k: int) -> AskStruct:
+        return AskStruct(k, self.calibration.kappas, self.calibration.guesses, None, self.recipe.few)
 
     def _search_by_twin(self, queries: Array, k: int, mask: Array | None) -> tuple[Array, Array, Array]:
         race = Race(self.lens, self.coded, self.vectors, self.inverse_norms)
@@ -314,7 +319,7 @@ class FittedGranular:
         return cosines
 
     def _with(self, calibration: Calibration) -> FittedGranular:
-        self._own = False  # both look at the same arrays now: whoever changes first takes a copy
+        self._own = self._own_energies = False  # both look at the same arrays now: who changes first takes a copy
         return FittedGranular(self.recipe, self.lens, self.coded, self.vectors, self.inverse_norms, calibration)
 
     # -- changing ----------------------------------------------------------------------------------------------------
@@ -337,7 +342,7 @@ class FittedGranular:
             tuple(map(grown, self.coded.codes, more.codes)), tuple(map(grown, self.coded.errors, more.errors)),
             tuple(map(grown, self.coded.residuals, more.residuals)), grown(self.coded.energies, more.energies),
         )  # fmt: skip
-        self._own = True
+        self._own = self._own_energies = True
         self._alive += len(vectors)
         self._granules = _struct(self.lens, self.coded, self.vectors, self.inverse_norms)
         return np.arange(before, before + len(vectors))
@@ -345,8 +350,9 @@ class FittedGranular:
     def remove(self, ids: Array) -> None:
         """Forget rows: they never answer again; their place is kept.  Cost: O(1) a row."""
         ids = self._checked_ids(ids)
-        if not self._own:
+        if not self._own_energies:
             self.coded = replace(self.coded, energies=self.coded.energies.copy())
+            self._own_energies = True
             self._granules = _struct(self.lens, self.coded, self.vectors, self.inverse_norms)
         self.coded.energies[ids] = np.inf
         self._alive -= len(np.unique(ids))

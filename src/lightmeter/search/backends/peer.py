@@ -1,0 +1,161 @@
+"""What all peers share: a library proposes rows, we measure them; what it cannot do is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+
+from lightmeter.assets.saving import load_model, save_model
+from lightmeter.errors import InvalidValueError
+from lightmeter.parts import build
+from lightmeter.search.backends.rerank import nearest_of, unit_or_same
+from lightmeter.search.dissimilarity import Answers, Gallery, dissimilarity
+from lightmeter.search.protocol import Abilities, Metric, Neighbours, refuse
+from lightmeter.types import Array
+
+_SCANNED = 64
+"""Galleries, and choices among them, of so few rows are measured whole: no library is faster there."""
+
+
+class Engine(Protocol):
+    """A library's index, given float32 rows; for cosine they have length 1, and zero rows are zero."""
+
+    @property
+    def abilities(self) -> Abilities:
+        """What the library can do."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes it holds, its own copy of the vectors among them."""
+        ...
+
+    def candidates(self, queries: Array, count: int, allowed: Array | None) -> Array:
+        """Ids of rows that may be nearest: float32 [Q, D] → int [Q, ≥ count], −1 where there are fewer.
+
+        allowed: bool [N], or None for every row that was not removed
+        """
+        ...
+
+    def add(self, vectors: Array, first: int) -> None:
+        """Add rows float32 [N, D] with ids from `first` on."""
+        ...
+
+    def remove(self, ids: Array) -> None:
+        """Forget rows."""
+        ...
+
+    def frozen(self) -> Array:
+        """The index in the library's own format: uint8 [bytes]."""
+        ...
+
+
+class PeerRecipe(Protocol):
+    """A recipe of this folder."""
+
+    @property
+    def spec(self) -> str: ...  # noqa: D102
+
+    @property
+    def metric(self) -> Metric: ...  # noqa: D102
+
+    def thawed(self, frozen: Array, gallery: Gallery) -> Engine: ...  # noqa: D102
+
+
+class Peer:
+    """Vectors, and another library's index of them. One thread may change it while no other searches.
+
+    The library is asked for k rows; they are measured in float64, so that distances are ours, exactly, and the order
+    among what it found is right. What it did not find is missing, were it only by rounding or a tie at the last place.
+    """
+
+    def __init__(self, recipe: PeerRecipe, gallery: Gallery, engine: Engine) -> None:
+        self.recipe, self.gallery, self.engine = recipe, gallery, engine
+
+    def __len__(self) -> int:
+        return len(self.gallery)
+
+    @property
+    def abilities(self) -> Abilities:
+        """What the library can do."""
+        return self.engine.abilities
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes held beside the vectors; most libraries copy them."""
+        return self.engine.size_bytes + int(self.gallery.alive.nbytes)
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.recipe.spec.partition("/")[0]
+
+    def search(self, queries: Array, k: int = 1, *, among: Array | None = None) -> Neighbours:
+        """The k nearest of what the library finds, without certificates: queries float [Q, D].
+
+        among: int [M] ids that may answer; raises InvalidValueError where the library cannot choose.
+        Cost: the library's, and k·D to measure what it found: some 30 µs a query for checks and measuring.
+        """
+        queries = self.gallery.queries(queries, k)
+        if among is not None and not self.abilities.among:
+            raise refuse(self.name, "answer among some of its rows")
+        allowed = self.gallery.allowed(among)
+        may = int(np.count_nonzero(allowed))
+        answers = Answers(len(queries), k)
+        if may <= max(_SCANNED, k) or not len(queries):
+            proposed = np.broadcast_to(np.flatnonzero(allowed), (len(queries), may))
+        else:
+            asked = unit_or_same(self.recipe.metric, queries)
+            given = None if among is None else allowed
+            proposed = self.engine.candidates(asked, k, given)
+        for at, (query, ids) in enumerate(zip(queries, proposed, strict=True)):
+            if self.recipe.metric == "cosine" and not query.any():
+                ids = np.flatnonzero(allowed)[:k]  # every row is as far
+            found = nearest_of(self.gallery, query, ids, k)
+            answers.ids[at, : len(found[0])], answers.distances[at, : len(found[0])] = found
+        return Neighbours(answers.ids, answers.distances)
+
+    def add(self, vectors: Array) -> Array:
+        """Add rows: float [N, D] → their ids int64 [N]; raises InvalidValueError where the library cannot."""
+        if not self.abilities.add:
+            raise refuse(self.name, "add rows")
+        vectors = self.gallery.checked(vectors)
+        if len(vectors):
+            self.engine.add(unit_or_same(self.recipe.metric, vectors), len(self.gallery.vectors))
+        return self.gallery.add(vectors)
+
+    def remove(self, ids: Array) -> None:
+        """Forget rows; raises InvalidValueError where the library cannot, or for an id that is not there."""
+        if not self.abilities.remove:
+            raise refuse(self.name, "remove rows")
+        ids = np.unique(self.gallery.ids(ids))
+        self.engine.remove(ids)
+        self.gallery.remove(ids)
+
+    def save(self, folder: Path) -> None:
+        """Write vectors and the library's index into a folder; raises InvalidValueError where it has no safe format.
+
+        The library's bytes are kept as one array, under the hash of the whole. The hash finds damage, not malice: the
+        library's reader is C++ that was not written for hostile files, so load only what you saved.
+        """
+        if not self.abilities.save:
+            raise refuse(self.name, "be saved without running code when it is loaded")
+        arrays = {**self.gallery.arrays(), "index": self.engine.frozen()}
+        save_model(folder, arrays, {"spec": self.recipe.spec})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """What `save` wrote. Raises RejectedFileError where the hash does not fit, before the library reads it."""
+        arrays, about = load_model(folder)
+        recipe: PeerRecipe = build(about["spec"], "index")
+        gallery = Gallery.kept(dissimilarity(recipe.metric), {**arrays, "alive": arrays["alive"].copy()})
+        return cls(recipe, gallery, recipe.thawed(arrays["index"], gallery))
+
+
+def at_least_one(recipe: object, *names: str) -> None:
+    """Hold options of a recipe to 1 or more."""
+    for name in names:
+        if getattr(recipe, name) < 1:
+            raise InvalidValueError(f"{name} must be at least 1, got {getattr(recipe, name)}")
