@@ -253,6 +253,20 @@ def test_wrong_use(photo, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"stride": 0}, "stride must be 1 or more"),
+        ({"padding": "mirror"}, "padding must be one of none, zero"),
+        ({"pool": "mean"}, "pool must be one of max, average or None, got 'mean'"),
+        ({"pool_size": 0}, "pool_size must be 1 or more"),
+    ],
+)
+def test_bad_asks_say_what_must_be(asked, says):
+    with pytest.raises(InvalidValueError, match=says):
+        FilterAsk("sobel", **asked)
+
+
 def test_a_write_that_fails_leaves_the_older_file(inline, photo, tmp_path, monkeypatch):
     (tmp_path / "o.png").write_bytes(b"older")
 

@@ -43,3 +43,10 @@ def test_filters(pictures, tmp_path):
     said = run("filters.py", pictures / "coffee.png", cwd=tmp_path)
     assert "sobel/axis=x: 6 MAC a pixel" in said
     assert (tmp_path / "filters.png").stat().st_size > 50_000
+
+
+def test_recognise(tmp_path):
+    said = run("recognise.py", cwd=tmp_path)
+    assert "exact: True" in said
+    assert "cheapest here: " in said
+    assert "of 597 answered" in said

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -19,7 +19,16 @@ from lightmeter.engines.local import Local
 from lightmeter.engines.run import run
 from lightmeter.engines.stage import Beat, Failure, Result, Task
 from lightmeter.errors import InvalidValueError, RejectedFileError
-from lightmeter.nets.convolution import Padding, Pooling, SlidePlan, output_side, pooled, relu, response_tiles
+from lightmeter.nets.convolution import (
+    Padding,
+    Pooling,
+    SlidePlan,
+    check_slide,
+    output_side,
+    pooled,
+    relu,
+    response_tiles,
+)
 from lightmeter.parts import build
 from lightmeter.types import Array
 
@@ -47,6 +56,13 @@ class FilterAsk:
     relu: bool = False
     pool: Pooling | None = None
     pool_size: int = 2
+
+    def __post_init__(self) -> None:
+        check_slide((1, 1), stride=self.stride, padding=self.padding, pad=None)
+        if self.pool not in (None, *get_args(Pooling)):
+            raise InvalidValueError(f"pool must be one of {', '.join(get_args(Pooling))} or None, got {self.pool!r}")
+        if self.pool_size < 1:
+            raise InvalidValueError(f"pool_size must be 1 or more, got {self.pool_size}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +101,7 @@ def filter_file(path: Path, out: Path, ask: FilterAsk) -> Filtered:
     cannot be read, `too-small` for the kernel or the pooling, or what its worker died of (`timeout`, `memory`,
     `signal`); what `build` raises.
     Cost: a worker's start, the decode, `Filtered.macs`. Memory of the worker, which may take 1 GiB: about 9 bytes a
-    pixel, with colour 15: there, pictures above some 60 megapixels are refused as `memory`.
+    pixel, with colour 15; what needs more is refused as `memory`.
     """
     from PIL import Image as pillow  # noqa: N813
 
@@ -172,6 +188,7 @@ class FilterStage:
             response = self._responses(source, plan, kernel, beat)
         except InvalidValueError as error:
             raise RejectedFileError("too-small", str(error)) from error
+        del source
         macs = plan.macs * len(response)
         return {**levels(response, kernel, self.ask.relu), "width": width, "height": height, "macs": macs,
                 "state": state, "notes": notes}  # fmt: skip
@@ -236,6 +253,7 @@ def levels(response: Array, kernel: Array, detected: bool) -> dict[str, Any]:
     response /= unit
     np.rint(response, out=response)
     response += zero
-    pixels = np.clip(response, 0, 255, out=response).astype(np.uint8)
-    shaped = pixels[0] if len(pixels) == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
+    np.clip(response, 0, 255, out=response)
+    laid = response[0] if len(response) == 1 else np.moveaxis(response, 0, 2)
+    shaped = laid.astype(np.uint8, order="C")
     return {"pixels": shaped, "zero_level": zero, "unit_per_level": unit, "least": least, "greatest": greatest}

