@@ -7,8 +7,9 @@ from lightmeter.assets.saving import load_model, save_model
 from lightmeter.errors import InvalidValueError, MissingAssetError, RejectedFileError
 
 ARRAYS = {
-    "w": np.arange(6, dtype=np.float32).reshape(2, 3), "none": np.zeros((0, 4), np.int64), "yes": np.array([True, False]),
-    "half": np.ones(3, np.float16), "codes": np.arange(-3, 3, dtype=np.int8), "turned": np.arange(6.0).reshape(2, 3).T,
+    "w": np.arange(6, dtype=np.float32).reshape(2, 3), "none": np.zeros((0, 4), np.int64),
+    "yes": np.array([True, False]), "half": np.ones(3, np.float16),
+    "codes": np.arange(-3, 3, dtype=np.int8), "turned": np.arange(6.0).reshape(2, 3).T,
 }  # fmt: skip
 
 

@@ -92,10 +92,15 @@ def test_verbs_open_no_socket_and_need_no_torch(guarded, tmp_path):
         ["index", str(media), *encoders, "--words", "", "--engine", "local/workers=1"],
         ["index", str(media), *encoders, "--words", "", "--engine", "inline", "--dry-run"],
         ["search", red], ["search", str(media / "tone.wav")], ["search", "--kind", "image"],
-        ["tag"], ["tag", "--set", "x", red], ["show", "--out", "sheet.png"], ["duplicates"], ["info"], ["info", red],
+        ["tag"], ["tag", "--set", "x", red], ["tag", "--set", "y", str(media / "blue-0.png")],
+        ["recognise", str(tmp_path / "l"), red],
+        ["filter", "sobel", red, "o.png"], ["show", "--out", "sheet.png"], ["duplicates"], ["info"], ["info", red],
         ["status"], ["remove", red], ["gc"], ["fsck"], ["assets", "list"],
     ]  # fmt: skip
-    done, heard = guarded(VERBS, json.dumps([[*verb, *(library if verb[0] != "assets" else [])] for verb in verbs]))
+    done, heard = guarded(
+        VERBS,
+        json.dumps([[*verb, *(library if verb[0] not in ("assets", "filter", "recognise") else [])] for verb in verbs]),
+    )
     assert done.returncode == 0, done.stderr
     guards = [line for line in heard if line.startswith("guarded")]
     assert heard == guards, "no process opened a socket or asked for torch"

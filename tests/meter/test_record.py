@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import lightmeter
+from lightmeter.assets.files import write_whole
 from lightmeter.errors import InvalidValueError
 from lightmeter.meter.bench import Bench, bench_rows, run_bench
-from lightmeter.assets.files import write_whole
 from lightmeter.meter.record import Record, commit, hash_of, read_results, versions, write_results
 
 

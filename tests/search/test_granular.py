@@ -97,6 +97,29 @@ def test_other_types_are_taken(dtype, either):
     assert Granular().fit(x).search(x[:1], 1).ids[0, 0] == 0
 
 
+@pytest.mark.parametrize("dim", [4096, 20_000])
+def test_no_sum_leaves_its_integers(dim, either):
+    """Every number of a query as large as every other, along a component whose numbers are all alike."""
+    rng = np.random.default_rng(0)
+    x = (np.arange(-20, 20)[:, None] * np.ones(dim) + 0.01 * rng.standard_normal((40, dim))).astype(np.float32)
+    queries = np.concatenate([x[::9] + np.float32(0.3), np.sign(rng.standard_normal((3, dim)))]).astype(np.float32)
+    assert_true(Granular(few=0).fit(x), x, queries, 1, "l2")
+
+
+def test_many_queries_side_by_side_are_answered_as_one_by_one():
+    """Also where some of them cannot be bounded, and where some stop earlier than others."""
+    rng = np.random.default_rng(0)
+    x = mixture(rng, 700, 90).astype(np.float32)
+    queries = np.concatenate([mixture(rng, 21, 90), 1e25 * gaussian(rng, 3, 90), x[:5]]).astype(np.float32)
+    queries = queries[rng.permutation(len(queries))]
+    fitted = Granular(granules=(16, 16, 32), few=3).fit(x)
+    many = fitted.search(queries, 2)
+    for at in range(len(queries)):
+        one = fitted.search(queries[at : at + 1], 2)
+        assert one.ids.tolist() == many.ids[at : at + 1].tolist()
+        assert one.certificates[0] == many.certificates[at]
+
+
 def test_twin_and_kernels_agree_on_the_price(monkeypatch):
     if compiled() is None:
         pytest.skip("the kernels were not compiled here")

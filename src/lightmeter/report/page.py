@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lightmeter import __version__
+from lightmeter.assets.files import write_whole
 from lightmeter.errors import InvalidValueError
 from lightmeter.meter.cost import Cost, cpu_text
-from lightmeter.assets.files import write_whole
 from lightmeter.report.pictures import picture_type, sound_type
 from lightmeter.report.style import CSS, dial, scale
 from lightmeter.report.text import bytes_text, clean, count_text, seconds_text, value_text

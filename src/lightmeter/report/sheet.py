@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightmeter.errors import InvalidValueError
 from lightmeter.assets.files import write_whole
+from lightmeter.errors import InvalidValueError
 from lightmeter.report.pictures import pillow_of
 from lightmeter.report.text import clean
 from lightmeter.types import Array, Clip, Image
