@@ -15,6 +15,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NATIVE = Path("src/lightmeter/search/native")
 TARGET = Path("src/lightmeter/search/_kernels.so")
+KERNELS = ("granular.c", "three_way.c")
 FLAGS = ["-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
 WIDE = ["-mavx2", "-mfma", "-DWIDE"]
 
@@ -33,23 +34,30 @@ class KernelsHook(BuildHookInterface):
 
 
 def _compiled(root: Path) -> bool:
-    """Whether the library was made: the search once for any processor and, on x86, once for AVX2."""
+    """Whether the library was made: each kernel once for any processor and, on x86, once for AVX2."""
     (root / TARGET).unlink(missing_ok=True)
     compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if compiler is None:
         return False
+    compile_ = [*compiler.split(), *FLAGS]
     with tempfile.TemporaryDirectory() as folder:
-        plain, wide, library = (f"{folder}/{name}" for name in ("plain.o", "wide.o", "kernels.so"))
-        compile_ = [*compiler.split(), *FLAGS, "-c", str(root / NATIVE / "granular.c"), "-o"]
-        link = [*compiler.split(), *FLAGS, "-shared", "-o", library, str(root / NATIVE / "dispatch.c"), plain]
-        if not _ran([*compile_, plain]):
+        objects = _objects(root, compile_, f"{folder}/plain")
+        if not objects:
             return False
-        if platform.machine().lower() in ("x86_64", "amd64") and _ran([*compile_, wide, *WIDE]):
-            link += [wide, "-DWITH_AVX2"]
-        if not _ran([*link, "-lm"]):
+        x86 = platform.machine().lower() in ("x86_64", "amd64")
+        wide = _objects(root, [*compile_, *WIDE], f"{folder}/wide") if x86 else []
+        link = [*compile_, *(["-DWITH_AVX2"] if wide else []), str(root / NATIVE / "dispatch.c"), *objects, *wide]
+        if not _ran([*link, "-shared", "-o", f"{folder}/kernels.so", "-lm"]):
             return False
-        shutil.copyfile(library, root / TARGET)
+        shutil.copyfile(f"{folder}/kernels.so", root / TARGET)
     return True
+
+
+def _objects(root: Path, compile_: list[str], stem: str) -> list[str]:
+    """All kernels compiled one way, or none."""
+    made = {name: f"{stem}.{name}.o" for name in KERNELS}
+    good = all(_ran([*compile_, "-c", str(root / NATIVE / name), "-o", made[name]]) for name in KERNELS)
+    return list(made.values()) if good else []
 
 
 def _ran(command: list[str]) -> bool:

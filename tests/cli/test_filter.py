@@ -17,7 +17,7 @@ from lightmeter.cli.main import cli
 from lightmeter.engines.inline import Inline
 from lightmeter.engines.limits import Limits
 from lightmeter.errors import InvalidValueError, LightmeterError, RejectedFileError, UnknownNameError
-from lightmeter.library import filtering
+from lightmeter.library import filtering, looking
 from lightmeter.library.filtering import FilterAsk, filtered
 from lightmeter.nets.convolution import convolve, pooled, relu
 from lightmeter.parts import build
@@ -34,7 +34,7 @@ def run(*args):
 @pytest.fixture
 def inline(monkeypatch):
     """The stage in this process: a worker's start costs half a second."""
-    monkeypatch.setattr(filtering, "Local", lambda workers: Inline())
+    monkeypatch.setattr(looking, "Local", lambda workers: Inline())
 
 
 @pytest.fixture

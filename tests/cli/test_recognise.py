@@ -122,6 +122,8 @@ def test_wrong_use_is_one_sentence(classes, tmp_path):
     assert run("recognise", classes, query, *QUICK, "--index", "granulair")[0] == 1
     assert "did you mean 'granular'" in run("recognise", classes, query, *QUICK, "--index", "granulair")[2]
     assert run("recognise", classes, query, "--unknown-at-risk", "1")[0] == 2
+    code, _, err = run("recognise", classes, query, *QUICK, "--index", "pivots/metric=chi2")
+    assert (code, "must compare by cosine" in err) == (1, True)
     (tmp_path / "empty").mkdir()
     code, _, err = run("recognise", tmp_path / "empty", query, *QUICK)
     assert code == 1

@@ -30,9 +30,7 @@ def test_it_goes_as_far_as_the_queries_allow_and_no_further():
     found = calibrate(COSINES, missed, 1000, alpha=0.01, confidence=0.95, asked="validation queries")
     assert len(seen) == 13, "the first step that fails ends it"
     assert found.kappas == seen[11]
-    assert all(
-        later <= earlier for a, b in pairwise(seen) for earlier, later in zip(a, b, strict=True)
-    )
+    assert all(later <= earlier for a, b in pairwise(seen) for earlier, later in zip(a, b, strict=True))
 
 
 def test_the_steps_are_fixed_before_a_query_is_seen():

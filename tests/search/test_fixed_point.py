@@ -78,5 +78,5 @@ def test_rows_know_who_belongs_together():
 
 
 def test_zero_rows_are_prepared_as_zeros():
-    view = View(np.zeros(2), np.eye(2), np.ones(2), 1.0, True)
+    view = View(np.zeros(2), np.eye(2, dtype=np.float32), np.ones(2), 1.0, True)
     assert view.prepared(np.array([[0, 0], [3, 4]], np.float32)).tolist() == [[0, 0], pytest.approx([0.6, 0.8])]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from lightmeter.errors import InvalidValueError
-from lightmeter.search.fusion import Pooling
+from lightmeter.parts import build
+from lightmeter.search.fusion import FUSIONS, Pooling
 from lightmeter.search.granular import Granular
 from lightmeter.search.recogniser import UNKNOWN, Gallery, Recogniser, class_distances, named
 
@@ -119,3 +120,18 @@ def test_refusals(compass):
         recogniser([[1, 0], [0, 1]], [0, 1], "ab").with_unknown(risk=0.1)
     with pytest.raises(InvalidValueError, match=r"labels must be in 0\.\.0"):
         recogniser([[1, 0], [0, 1]], [0, 1], "a")
+
+
+@pytest.mark.parametrize("spec", FUSIONS)
+def test_every_fusion_has_what_it_needs(spec):
+    centres, labels, rows = clustered(12, 6)
+    found = recogniser(rows, labels, map(str, range(12))).recognise(
+        centres[7] + 0.1 * np.random.default_rng(3).standard_normal((5, 24)), fusion=build(spec, "fusion")
+    )
+    assert (found.guess, found.frames) == (7, 5)
+
+
+def test_an_exact_index_without_certificates_measured_everything(compass):
+    plain = Recogniser(compass.gallery, build("brute/metric=cosine").fit(compass.gallery.vectors))
+    certificate = plain.recognise(np.array([[3.0, 4.0]])).certificate
+    assert (certificate.exact, certificate.refined) == (True, 4)

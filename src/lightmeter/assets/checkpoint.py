@@ -56,7 +56,9 @@ def _read(file: BinaryIO, size: int, start: bytes) -> dict[str, Array]:
         raise RejectedFileError("empty", "a checkpoint must have content, got 0 bytes")
     if start.startswith(b"PK\x03\x04"):
         return _read_zip(file, size)
-    if start[:1] == b"\x80" and start[8:9] != b"{":  # a safetensors header may be of 128 bytes: it is JSON from byte 8 on
+    if (
+        start[:1] == b"\x80" and start[8:9] != b"{"
+    ):  # a safetensors header may be of 128 bytes: it is JSON from byte 8 on
         return _read_legacy(file, size)
     if start[257:262] == b"ustar":
         raise UnsafeFileError("a tar checkpoint (torch before 0.1.11) is not read: save the weights again")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -13,12 +11,10 @@ from typing import Any, get_args
 import numpy as np
 
 from lightmeter.assets.files import whole_file
-from lightmeter.engines.ledger import Ledger
 from lightmeter.engines.limits import Limits
-from lightmeter.engines.local import Local
-from lightmeter.engines.run import run
 from lightmeter.engines.stage import Beat, Failure, Result, Task
 from lightmeter.errors import InvalidValueError, RejectedFileError
+from lightmeter.library.looking import look, only
 from lightmeter.nets.convolution import (
     Padding,
     Pooling,
@@ -118,27 +114,8 @@ def filter_file(path: Path, out: Path, ask: FilterAsk) -> Filtered:
 
 def filtered(path: Path, ask: FilterAsk) -> Filtered:
     """The same without the PNG."""
-    kept = _Kept()
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        ledger = Ledger(connection, remember=False)
-        task = Task("0", {"path": os.fspath(path)})
-        report = run(FilterStage(ask), [task], kept, ledger=ledger, engine=Local(workers=1), limits=_LIMITS)
-    if report.stopped:
-        raise KeyboardInterrupt
-    (outcome,) = kept.outcomes
-    if isinstance(outcome, Failure):
-        raise RejectedFileError(outcome.reason.removeprefix("rejected:"), outcome.detail)
-    return Filtered(**{**outcome.value, "notes": tuple(outcome.value["notes"])})
-
-
-class _Kept:
-    """Holds the outcome."""
-
-    def __init__(self) -> None:
-        self.outcomes: list[Result | Failure] = []
-
-    def write(self, results: Sequence[Result], failures: Sequence[Failure]) -> None:
-        self.outcomes += [*results, *failures]
+    outcome = only(look(FilterStage(ask), [Task("0", {"path": os.fspath(path)})], limits=_LIMITS))
+    return Filtered(**{**outcome, "notes": tuple(outcome["notes"])})
 
 
 # -- in the worker ----------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def encode_file(path: Path | str, spec: str, takes: Takes) -> Array:
 def encode_files(paths: Sequence[Path | str], spec: str, takes: Takes) -> list[Array | RejectedFileError]:
     """The same of several files, in one worker: rows, or the error that says why there are none."""
     tasks = [Task(str(at), {"path": os.fspath(path)}) for at, path in enumerate(paths)]
-    looked = _look(EncodeStage(spec, takes), tasks) if tasks else {}
+    looked = look(EncodeStage(spec, takes), tasks) if tasks else {}
     return [_rows_or_error(looked[task.key]) for task in tasks]
 
 
@@ -60,7 +60,7 @@ def thumbnails(asks: Sequence[tuple[Path | str, float | None]], *, short_side: i
     Cost: one worker's start for all, then one scaled decode each.
     """
     tasks = [Task(str(at), {"path": os.fspath(path), "time_s": time_s}) for at, (path, time_s) in enumerate(asks)]
-    looked = _look(ThumbnailStage(short_side), tasks) if tasks else {}
+    looked = look(ThumbnailStage(short_side), tasks) if tasks else {}
     return [_picture(looked[task.key]) for task in tasks]
 
 
@@ -69,7 +69,7 @@ def strip(path: Path | str, *, count: int, short_side: int) -> Clip:
 
     Raises RejectedFileError as `encode_file`.  Cost: a worker's start, then what those frames need to be decoded.
     """
-    value = _only(_look(StripStage(count, short_side), [Task("0", {"path": os.fspath(path)})]))
+    value = only(look(StripStage(count, short_side), [Task("0", {"path": os.fspath(path)})]))
     return Clip(value["frames"], value["times_s"])
 
 
@@ -88,21 +88,21 @@ def _picture(outcome: Result | Failure) -> Image | str:
     return Image(outcome.value["pixels"])
 
 
-def _only(looked: Looked) -> dict[str, Any]:
-    """The outcome of a run of one task."""
+def only(looked: Looked) -> dict[str, Any]:
+    """The outcome of a run of one task; raises RejectedFileError where it failed."""
     (outcome,) = looked.values()
     if isinstance(outcome, Failure):
         raise RejectedFileError(outcome.reason.removeprefix("rejected:"), outcome.detail)
     return outcome.value
 
 
-def _look(stage: Stage, tasks: Sequence[Task]) -> Looked:
-    """Run a few tasks in one worker, with a ledger that nobody keeps."""
+def look(stage: Stage, tasks: Sequence[Task], *, limits: Limits = _LIMITS) -> Looked:
+    """Run a few tasks in one worker, with a ledger that nobody keeps: key of each task → its outcome."""
     kept = _Kept()
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         ledger = Ledger(connection, remember=False)
         report = run(
-            stage, tasks, kept, ledger=ledger, engine=Local(workers=1), limits=_LIMITS, batch_size=_TOGETHER
+            stage, tasks, kept, ledger=ledger, engine=Local(workers=1), limits=limits, batch_size=_TOGETHER
         )  # fmt: skip
     if report.stopped:
         raise KeyboardInterrupt

@@ -20,10 +20,11 @@ from lightmeter.library.features import Series
 from lightmeter.library.indexing import Indexed, IndexOptions, index
 from lightmeter.library.looking import encode_files
 from lightmeter.library.store import Library, open_library
-from lightmeter.parts import build
+from lightmeter.parts import build, parse
 from lightmeter.search.auto import Budget, Choice, choose_index
 from lightmeter.search.fusion import Fusion
 from lightmeter.search.granular import FittedGranular, Granular
+from lightmeter.search.kernels import compiled
 from lightmeter.search.protocol import FittedIndex
 from lightmeter.search.recogniser import Gallery, Recogniser, Recognition
 from lightmeter.types import Array
@@ -37,7 +38,7 @@ class Opened:
     """A gallery that is ready to be asked.
 
     paths: one a row, where its file was last seen · spec: of the encoder · choice: how the index was chosen, None where
-    it was named · notes: sentences about files that have no class
+    it was named · notes: sentences about files that have no class, and about what makes it slow
     """
 
     recogniser: Recogniser
@@ -79,6 +80,8 @@ def open_gallery(
         choice = _choice(opened, series, gallery, plan or Budget()) if index_spec == "auto" else None
         recipe = _by_cosine(index_spec) if choice is None else choice.best_index()
         fitted = _kept_index(opened.folder, recipe, gallery)
+    if compiled() is None:
+        notes = (*notes, "the search kernels were not compiled here, numpy stands in, slower: `lightmeter doctor`")
     return Opened(Recogniser(gallery, fitted), paths, series.spec, choice, notes)
 
 
@@ -156,9 +159,11 @@ def _tagged(library: Library) -> tuple[_Labelled, list[str]]:
 
 
 def _by_cosine(spec: str) -> Any:
+    """The recipe of an index by cosine, which is how galleries are compared."""
+    named = parse(spec)
     recipe = build(spec, "index")
-    if not hasattr(recipe, "metric"):
-        raise InvalidValueError(f"--index must compare by cosine, got {spec}: `granular` and `brute` do")
+    if not hasattr(recipe, "metric") or named.options.get("metric", "cosine") != "cosine":
+        raise InvalidValueError(f"--index must compare by cosine, got {spec}: leave `metric` out, or take `granular`")
     return replace(recipe, metric="cosine")
 
 

@@ -23,8 +23,10 @@ class Decisions:
     distances: float64 [Q] squared L2 to it over the components read · levels: int64 [Q] levels read
     survivors: int64 [Q, L] rows of what is not ruled out after each level, 0 for levels that were not reached
     reliable_at: int64 [Q] level, from 1, that was sure; 0 for none · confidence: float64 [Q] at the last level read,
-    higher is surer: 1 − ρ₁/ρ₂, p or ρ₂ − ρ₁, by the rule · multiply_adds, bytes_read: int64 [Q]
-    left: labels of the classes not ruled out, int64 [≤ C] a query
+    higher is surer: 1 − ρ₁/ρ₂, p or ρ₂ − ρ₁, by the rule
+    multiply_adds, bytes_read: int64 [Q] as the rule counts, in float32: projecting the query, and at each level every
+    row that is not ruled out. What computes it may do with less, or, in numpy, read some rows twice
+    left: labels of the classes not ruled out, rising, int64 [≤ C] a query
     """
 
     labels: Array
@@ -36,7 +38,7 @@ class Decisions:
     confidence: Array
     multiply_adds: Array
     bytes_read: Array
-    left: tuple[Array, ...]
+    left: Sequence[Array]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -69,13 +71,13 @@ class Course:
         while len(self.seen) <= level:
             start, stop = self.edges[len(self.seen)], self.edges[len(self.seen) + 1]
             self.seen.append(self.view.coordinates(self.prepared, start, stop)[0])
-            self.reads(stop - start, len(self.view.mean), 8)
+            self.reads(stop - start, len(self.view.mean))
         return self.seen[level]
 
-    def reads(self, rows: int, width: int, item_bytes: int) -> None:
+    def reads(self, rows: int, width: int) -> None:
         """Note what was multiplied and read."""
         self.multiply_adds += rows * width
-        self.bytes_read += rows * width * item_bytes
+        self.bytes_read += rows * width * 4
 
 
 def decisions_of(courses: Sequence[Course], rows: Rows, rule: Rule, *, defer: bool) -> Decisions:

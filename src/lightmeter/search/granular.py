@@ -18,6 +18,7 @@ from lightmeter.errors import InvalidValueError
 from lightmeter.parts import Spelled, build
 from lightmeter.search.calibration import Calibration, calibrate, check_rates, exact_calibration
 from lightmeter.search.granules import LANES, Coded, Lens, encode, fit_lens
+from lightmeter.search.growing import grown
 from lightmeter.search.kernels import MOST_COMPONENTS, MOST_LEVELS, TOLD, AskStruct, GranulesStruct, address, compiled
 from lightmeter.search.protocol import Abilities, Certificate, Metric, Neighbours, checked_vectors
 from lightmeter.search.twin import Race
@@ -130,7 +131,7 @@ class _Room:
         k = ask.k
         self.of, self.queries, self.granules = granules, queries, ctypes.addressof(granules)
         self.ask = ask
-        self.scratch = np.empty(library.lm_scratch(self.granules), np.uint8)
+        self.scratch = np.empty(library.lm_scratch(self.granules, len(queries)), np.uint8)
         self.ids, self.distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
         self.told = np.empty(len(queries), TOLD)
         self.query = address(queries)
@@ -334,13 +335,13 @@ class FittedGranular:
         if self._axes is None:
             self._axes = self.lens.axes()
         more = encode(self.lens, self._axes, vectors, inverse_norms)
-        before, grown = len(self.vectors), partial(_grown, own=self._own)
-        self.vectors = grown(self.vectors, vectors)
+        before, wider = len(self.vectors), partial(grown, own=self._own)
+        self.vectors = wider(self.vectors, vectors)
         if self.inverse_norms is not None and inverse_norms is not None:
-            self.inverse_norms = grown(self.inverse_norms, inverse_norms)
+            self.inverse_norms = wider(self.inverse_norms, inverse_norms)
         self.coded = Coded(
-            tuple(map(grown, self.coded.codes, more.codes)), tuple(map(grown, self.coded.errors, more.errors)),
-            tuple(map(grown, self.coded.residuals, more.residuals)), grown(self.coded.energies, more.energies),
+            tuple(map(wider, self.coded.codes, more.codes)), tuple(map(wider, self.coded.errors, more.errors)),
+            tuple(map(wider, self.coded.residuals, more.residuals)), wider(self.coded.energies, more.energies),
         )  # fmt: skip
         self._own = self._own_energies = True
         self._alive += len(vectors)
@@ -388,17 +389,6 @@ class FittedGranular:
         calibration = Calibration.from_json(about["calibration"])
         norms = arrays.get("inverse_norms")
         return cls(build(about["spec"], "index"), lens, coded, arrays["vectors"], norms, calibration)
-
-
-def _grown(array: Array, more: Array, *, own: bool) -> Array:
-    """The array with rows behind it; it lies in a larger one of ours, so that the next rows need no copy."""
-    rows, total = len(array), len(array) + len(more)
-    room = array.base if own else None
-    if room is None or len(room) < total:
-        room = np.empty((max(total, rows + rows // 2), *array.shape[1:]), array.dtype)
-        room[:rows] = array
-    room[rows:total] = more
-    return room[:total]
 
 
 def _struct(lens: Lens, coded: Coded, vectors: Array, inverse_norms: Array | None) -> GranulesStruct:

@@ -11,9 +11,10 @@ import numpy as np
 
 from lightmeter.encoders.protocol import unit_rows
 from lightmeter.errors import InvalidValueError
-from lightmeter.search.fusion import Fusion, Map, Track
+from lightmeter.search.fusion import Fusion, LikelihoodMap, Map, SequentialMap, Track, between_classes
 from lightmeter.search.protocol import Certificate, FittedIndex, checked_vectors
 from lightmeter.search.reject import Rejection, distance_ratio, reject_at_risk
+from lightmeter.search.three_way import ThreeWay
 from lightmeter.types import Array, check_axes
 
 UNKNOWN = -1
@@ -100,9 +101,15 @@ class Recogniser:
         else:
             runner_up, second = self._runner_up(row, int(labels[0]))
         confidence = _confidence(float(distances[0]), second)
-        certificate = found.certificates[0] if len(found.certificates) else None
+        certificate = found.certificates[0] if len(found.certificates) else self._by_scan()
         guess = int(labels[0])
         return Recognition(guess, guess, int(ids[0]), float(distances[0]), runner_up, second, confidence, certificate)
+
+    def _by_scan(self) -> Certificate | None:
+        """What an exact index without certificates proves by having measured everything; None for others."""
+        if not self.index.abilities.exact:
+            return None
+        return Certificate(True, float("inf"), 0, (), len(self.gallery.vectors), self.gallery.vectors.nbytes)
 
     def _runner_up(self, row: Array, label: int) -> tuple[int, float]:
         others = np.flatnonzero(self.gallery.labels != label)
@@ -121,8 +128,7 @@ class Recogniser:
         to_rows = np.concatenate([_distances(part, gallery.vectors) for part in _parts(rows)])
         to_classes = class_distances(to_rows, gallery.labels, len(gallery.names))
         near = np.argsort(to_classes.mean(axis=0), kind="stable")
-        track = Track(distances=to_classes, features=rows, measure=self._pooled_distances)
-        guess = fusion.fuse(track).answer
+        guess = fusion.fuse(self._what_it_needs(rows, to_classes, fusion)).answer
         summed = to_classes.sum(axis=0)
         others = near[near != guess]
         runner_up = int(others[0]) if len(others) else UNKNOWN
@@ -131,10 +137,21 @@ class Recogniser:
         own = np.flatnonzero(gallery.labels == guess)
         row = int(own[to_rows[:, own].min(axis=0).argmin()])
         distance = float(to_classes[:, guess].min())
-        certificate = Certificate(True, float("inf"), 0, (), len(gallery.vectors), gallery.vectors.nbytes)
-        return Recognition(
-            guess, guess, row, distance, runner_up, second, confidence, certificate, frames=len(rows)
-        )  # fmt: skip
+        measured = Certificate(True, float("inf"), 0, (), len(gallery.vectors), gallery.vectors.nbytes)
+        return Recognition(guess, guess, row, distance, runner_up, second, confidence, measured, frames=len(rows))
+
+    def _what_it_needs(self, rows: Array, to_classes: Array, fusion: Fusion) -> Track:
+        """The track, with what only some fusions look at."""
+        track = Track(distances=to_classes, features=rows, measure=self._pooled_distances)
+        if isinstance(fusion, LikelihoodMap):
+            return replace(track, between=between_classes(unit_rows(self.gallery.vectors), self.gallery.labels))
+        if isinstance(fusion, SequentialMap):
+            frames = ThreeWay(rule="multi-level", m=32).fit(self.gallery.vectors, self.gallery.labels)
+            survivors = np.zeros(to_classes.shape, bool)
+            for frame, left in zip(survivors, frames.decide(rows).left, strict=True):
+                frame[left] = True
+            return replace(track, survivors=survivors, finish=lambda classes: frames.class_distances(rows, classes))
+        return track
 
     def _pooled_distances(self, rows: Array) -> Array:
         gallery = self.gallery

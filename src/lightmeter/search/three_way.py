@@ -13,11 +13,15 @@ import numpy as np
 from lightmeter.assets.saving import load_model, save_model
 from lightmeter.errors import InvalidValueError
 from lightmeter.parts import Spelled, build
-from lightmeter.search.decisions import Course, Decisions, decisions_of
-from lightmeter.search.fixed_point import Rows, View, partial_distances, rows_of, runs, view_of
+from lightmeter.search.deciding import Decider, How
+from lightmeter.search.decisions import Decisions, decisions_of
+from lightmeter.search.fixed_point import Rows, View, runs, view_of
+from lightmeter.search.kernels import compiled
 from lightmeter.search.pca import fit_basis
-from lightmeter.search.protocol import Abilities, Certificate, Neighbours, checked_vectors, refuse
-from lightmeter.search.rules import RULES, kept, top_posteriors
+from lightmeter.search.protocol import Abilities, Neighbours, checked_vectors, refuse
+from lightmeter.search.row_store import RowStore
+from lightmeter.search.rules import RULES, top_posteriors
+from lightmeter.search.three_way_twin import Twin
 from lightmeter.search.thresholds import GRIDS, by_false_positives, by_step_up, held_out, on_grid
 from lightmeter.types import Array, check_axes
 
@@ -39,8 +43,9 @@ class ThreeWay(Spelled):
       (`search.thresholds`) · rate: of false positives or false acceptances · normalise: bring vectors to length 1 first
     lazy: project a query granule by granule, or all at once (same answers, other cost)
     defer: answer −1 where no level is reliable; else the last level's nearest class · seed: of the basis and halves
-    Cost: fit as `fit_basis` and N·D·K; a query D·m + N·m multiply–adds and D·m·8 + N·m·4 bytes for the first level,
-    then what the rule asks for.
+    Cost: fit as `fit_basis` and N·D·K, 4·K + m + 28 bytes a row; a query D·m + N·m multiply–adds and (D + N)·m·4 bytes
+    for the first level, then what the rule asks for. The kernel reads N·m bytes of the first level, and of its rows
+    those that may stay, when the rule is multi-level.
     Source: as `search.rules`; lazy projection, deferring and thresholds by rule are ours.
     """
 
@@ -102,8 +107,8 @@ class ThreeWay(Spelled):
         edges = _edges(self, len(view.components))
         ids = np.arange(len(vectors))
         blocks = _blocks(view, edges, vectors)
-        rows = rows_of(blocks, ids, ids if labels is None else labels)
-        return FittedThreeWay(self, view, rows, [self._fixed] * len(blocks), labelled=labels is not None)
+        store = RowStore(blocks, ids, ids if labels is None else labels)
+        return FittedThreeWay(self, view, store, [self._fixed] * len(blocks), labelled=labels is not None)
 
 
 def _edges(recipe: ThreeWay, components: int) -> tuple[int, ...]:
@@ -134,29 +139,28 @@ class FittedThreeWay:
     """A gallery seen through its principal components. One thread may change it while no other decides."""
 
     def __init__(
-        self,
-        recipe: ThreeWay,
-        view: View,
-        rows: Rows,
-        thresholds: Sequence[float],
-        *,
-        labelled: bool,
-        next_id: int = -1,
+        self, recipe: ThreeWay, view: View, store: RowStore, thresholds: Sequence[float], *, labelled: bool
     ) -> None:
-        self.recipe, self.view, self.rows, self.labelled = recipe, view, rows, labelled
+        self.recipe, self.view, self.labelled = recipe, view, labelled
         self.thresholds = tuple(float(each) for each in thresholds)
-        self._next_id = len(rows) if next_id < 0 else next_id
+        self._store = store
         self._rule = RULES[recipe.rule]
-        widths = [block.shape[1] for block in rows.blocks]
-        self._edges = tuple(int(edge) for edge in np.cumsum([0, *widths]))
+        self._edges = tuple(np.cumsum([0, *(block.shape[1] for block in store.blocks)]).tolist())
+        self._compiled = compiled()
+        self._decider: Decider | None = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._store)
 
     @property
     def abilities(self) -> Abilities:
         """Changes and keeps, but an answer may be another than the nearest row's."""
         return Abilities(exact=False, add=True, remove=True, save=True)
+
+    @property
+    def rows(self) -> Rows:
+        """The rows that are there, class by class; made when first asked for after a change."""
+        return self._store.rows
 
     @property
     def classes(self) -> Array:
@@ -166,24 +170,17 @@ class FittedThreeWay:
     @property
     def size_bytes(self) -> int:
         """Bytes of the view, the coordinates and the labels; the vectors themselves are not held."""
-        rows, view = self.rows, self.view
-        arrays = [
-            *rows.blocks,
-            *rows.energies,
-            rows.ids,
-            rows.labels,
-            rows.codes,
-            rows.order,
-            rows.starts,
-            rows.classes,
-        ]
-        return sum(int(each.nbytes) for each in (*arrays, view.mean, view.components, view.variances))
+        view = self.view
+        return self._store.size_bytes + sum(int(each.nbytes) for each in (view.mean, view.components, view.variances))
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 
     def decide(self, queries: Array) -> Decisions:
         """Decide for queries float [Q, D]; each is decided as if it were alone."""
-        return decisions_of(self._courses(queries), self.rows, self._rule, defer=self.recipe.defer)
+        if self._compiled is None:
+            courses = self._twin().courses(self._prepared(queries))
+            return decisions_of(courses, self.rows, self._rule, defer=self.recipe.defer)
+        return self._kernel().decide(queries, 0).decisions(self._rule)
 
     def search(self, queries: Array, k: int = 1, *, among: Array | None = None) -> Neighbours:
         """The k nearest of the rows that are not ruled out, over the components that were read.
@@ -195,132 +192,26 @@ class FittedThreeWay:
             raise InvalidValueError(f"k must be at least 1, got {k}")
         if among is not None:
             raise refuse("three-way", "search among some ids")
-        courses = self._courses(queries)
-        ids, distances = np.full((len(courses), k), -1), np.full((len(courses), k), np.inf)
-        for at, course in enumerate(courses):
-            if course.rows is not None:
-                positions = np.sort(course.rows)
-                found = self._distances(course, positions, range(course.levels))
-                nearest = np.argsort(found, kind="stable")[:k]
-                ids[at, : len(nearest)] = self.rows.ids[positions[nearest]]
-                distances[at, : len(nearest)] = found[nearest] * self.view.unit**2
-        certificates = tuple(
-            Certificate(False, -np.inf, each.levels, each.survivors, 0, each.bytes_read) for each in courses
-        )
-        return Neighbours(ids, distances, certificates)
+        if self._compiled is None:
+            return self._twin().neighbours(self._prepared(queries), k)
+        return self._kernel().decide(queries, k).neighbours()
 
-    def _courses(self, queries: Array) -> list[Course]:
-        prepared = self.view.prepared(checked_vectors("queries", queries, len(self.view.mean)))
-        courses: list[Course] = []
-        step = max(_CELLS_AT_ONCE // max(len(self), 1), 1)
-        for at in range(0, len(prepared), step):
-            some = prepared[at : at + step]
-            last = len(self._edges) - 1 if not self.recipe.lazy else 1
-            seen = self.view.coordinates(some, 0, self._edges[last])
-            products = self._products(0, seen[:, : self._edges[1]])
-            for row, coordinates, product in zip(some, seen, products, strict=True):
-                parts = np.split(coordinates, self._edges[1:last])
-                course = Course(self.view, self._edges, row[None], parts)
-                course.reads(self._edges[last], len(row), 8)
-                if len(self):
-                    self._run(course, product)
-                courses.append(course)
-        return courses
+    def _prepared(self, queries: Array) -> Array:
+        return self.view.prepared(checked_vectors("queries", queries, len(self.view.mean)))
 
-    def _products(self, level: int, seen: Array) -> Array:
-        """‖r‖² − 2⟨z, r⟩ of every row by one product in float32: [Q, R]. Who might matter is then measured exactly."""
-        made: Array = seen @ self.rows.blocks[level].T
-        made *= -2
-        made += self.rows.energies[level]
-        return made
+    def _kernel(self) -> Decider:
+        if self._decider is None:
+            recipe = self.recipe
+            how = How(recipe.rule, by_row=recipe.prune == "instance", lazy=recipe.lazy, defer=recipe.defer)
+            self._decider = Decider(self._compiled, how, self.view, self._store, self._edges, self.thresholds)
+        return self._decider
 
-    def _run(self, course: Course, products: Array) -> None:
-        course.reads(len(self), self._edges[1] + 1, 4)
-        if self.recipe.rule == "multi-level":
-            self._narrow(course, products)
-        else:
-            self._two_levels(course, products)
-
-    def _two_levels(self, course: Course, products: Array) -> None:
-        """The conventional rules: every row at every level, until one is reliable."""
-        for level, threshold in enumerate(self.thresholds):
-            if level:
-                products = products + self._products(level, course.granule(level)[None])[0]
-                course.reads(len(self), self.rows.blocks[level].shape[1] + 1, 4)
-            rows = self._candidates(course, products, level)
-            distances = self._distances(course, rows, range(level + 1))
-            self._lead(course, rows, distances, np.minimum.reduceat(distances, runs(self.rows.codes[rows])))
-            if self._rule.sure(course.score, threshold):
-                course.rows = self.rows.of_class(int(self.rows.codes[course.nearest]))
-                course.reliable_at = level + 1
-            else:
-                course.rows = self.rows.order
-            course.survivors += (len(course.rows),)
-            if course.reliable_at:
-                return
-
-    def _narrow(self, course: Course, products: Array) -> None:
-        """The multi-level rule: only those who were kept are read again."""
-        rows = self._candidates(course, products, 0)
-        distances = np.zeros(len(rows))
-        for level, threshold in enumerate(self.thresholds):
-            distances += self._distances(course, rows, (level,))
-            codes = self.rows.codes[rows]
-            starts = runs(codes)
-            minima = np.minimum.reduceat(distances, starts)
-            self._lead(course, rows, distances, minima)
-            if self.recipe.prune == "class":
-                stay = np.repeat(kept(minima, threshold), np.append(starts[1:], len(rows)) - starts)
-            else:
-                stay = kept(distances, threshold)
-            rows, distances, codes = rows[stay], distances[stay], codes[stay]
-            course.rows = rows
-            course.survivors += (len(rows),)
-            if codes[0] == codes[-1]:
-                course.reliable_at = level + 1
-                return
-
-    def _candidates(self, course: Course, products: Array, level: int) -> Array:
-        """Positions, class by class, of all rows that the rule can ask for after this level, and a few more.
-
-        Products in float32 are off by at most `slack` (Higham 2002, 3.1, doubled); every row that may be among the
-        nearest classes that the score looks at, or may stay in the race, is let through to be measured exactly.
-        """
-        rows, rule = self.rows, self._rule
-        seen = np.concatenate(course.seen[: level + 1]).astype(np.float64)
-        energy = float(seen @ seen)
-        longest = float(np.sqrt(sum(each**2 for each in rows.longest[: level + 1])))
-        slack = 2.0**-23 * (len(seen) + 8) * (np.sqrt(energy) + longest) ** 2 + 1e-37
-        sorted_products = products[rows.order]
-        minima = np.minimum.reduceat(sorted_products, rows.starts)
-        looked_at = min(rule.looks_at, len(minima))
-        bound = float(np.partition(minima, looked_at - 1)[looked_at - 1]) + 2 * slack
-        narrowing = self.recipe.rule == "multi-level"
-        if narrowing:
-            least, factor = max(float(minima.min()) + energy + slack, 0), self.thresholds[0]
-            bound = max(bound, least / factor * (1 + 1e-9) + slack - energy) if factor > 0 else np.inf
-        top = np.nextafter(np.float32(min(bound, 1e38)), np.float32(np.inf))
-        if narrowing and self.recipe.prune == "class":
-            return np.asarray(rows.order[np.repeat(minima <= top, rows.counts)])
-        return np.asarray(rows.order[sorted_products <= top])
-
-    def _distances(self, course: Course, rows: Array, levels: Sequence[int]) -> Array:
-        """Exact squared distances in units over some levels: float64 [n]."""
-        total = np.zeros(len(rows))
-        for level in levels:
-            query = course.granule(level)
-            total += partial_distances(self.rows.blocks[level], rows, query)
-            course.reads(len(rows), len(query), 4)
-        return total
-
-    def _lead(self, course: Course, rows: Array, distances: Array, minima: Array) -> None:
-        """Who is nearest now, and by how much."""
-        least = distances.min()
-        course.nearest = int(rows[distances == least].min())
-        course.distance = float(least) * self.view.unit**2
-        looked_at = min(self._rule.looks_at, len(minima))
-        nearest = np.sort(np.partition(minima, looked_at - 1)[:looked_at])  # so that no other class moves the last bit
-        course.score = float(self._rule.score(nearest * self.view.unit**2))
+    def _twin(self) -> Twin:
+        recipe = self.recipe
+        return Twin(
+            self.view, self.rows, self._rule, self._edges, self.thresholds, narrowing=recipe.rule == "multi-level",
+            by_row=recipe.prune == "instance", lazy=recipe.lazy,
+        )  # fmt: skip
 
     # -- classes -----------------------------------------------------------------------------------------------------
 
@@ -383,9 +274,7 @@ class FittedThreeWay:
         """The same rows with one threshold a level, in the rule's own units (1/δ for the multi-level rule)."""
         if len(thresholds) != len(self.thresholds):
             raise InvalidValueError(f"thresholds must be {len(self.thresholds)}, one a level, got {len(thresholds)}")
-        return FittedThreeWay(
-            self.recipe, self.view, self.rows, thresholds, labelled=self.labelled, next_id=self._next_id
-        )
+        return FittedThreeWay(self.recipe, self.view, self._store.shared(), thresholds, labelled=self.labelled)
 
     def calibrated(
         self, queries: Array, labels: Array, how: Literal["grid", "false-positives", "step-up"], *, rate: float = 0.01
@@ -398,7 +287,7 @@ class FittedThreeWay:
         check_axes("labels", labels, str(len(queries)))
         if how == "grid":
             grid, recipe = GRIDS[self.recipe.rule], replace(self.recipe, defer=False)
-            plain = FittedThreeWay(recipe, self.view, self.rows, self.thresholds, labelled=self.labelled)
+            plain = FittedThreeWay(recipe, self.view, self._store.shared(), self.thresholds, labelled=self.labelled)
             tried = [plain.with_thresholds([each] * len(self.thresholds)).decide(queries) for each in grid]
             errors = np.array([np.mean(each.labels != labels) for each in tried])
             best = on_grid(errors, np.array([each.multiply_adds.mean() for each in tried]))
@@ -420,44 +309,33 @@ class FittedThreeWay:
         """Add rows, of old or new classes, seen through the basis of the first rows: float [N, D] → ids int64 [N].
 
         What the first rows do not vary in stays unseen: fit anew when the gallery has become another one.
-        Cost: N·D·K, and a copy of all coordinates.
+        Cost: N·D·K, amortised.
         """
         vectors = checked_vectors("vectors", vectors, len(self.view.mean))
         if not len(self.view.components):
             raise InvalidValueError("rows can be added where the first rows vary, and these are equal: fit all anew")
         if self.labelled != (labels is not None):
             raise InvalidValueError(f"labels must be given {'as' if self.labelled else 'only when they were'} in fit")
-        ids = np.arange(self._next_id, self._next_id + len(vectors))
-        own = ids if labels is None else _checked_labels(labels, len(vectors))
-        more = _blocks(self.view, self._edges, vectors)
-        blocks = tuple(np.concatenate(pair) for pair in zip(self.rows.blocks, more, strict=True))
-        self.rows = rows_of(blocks, np.append(self.rows.ids, ids), np.append(self.rows.labels, own))
-        self._next_id += len(vectors)
-        return ids
+        own = None if labels is None else _checked_labels(labels, len(vectors))
+        self._decider = None
+        return self._store.add(_blocks(self.view, self._edges, vectors), own)
 
     def remove(self, ids: Array) -> None:
-        """Forget rows: int [M].  Cost: a copy of all coordinates."""
-        ids = np.asarray(ids)
-        if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
-            raise InvalidValueError(f"ids must be int [M], got {ids.dtype} {list(ids.shape)}")
-        wrong = ids[~np.isin(ids, self.rows.ids)]
-        if len(wrong):
-            raise InvalidValueError(
-                f"ids must be of rows that are there, got {wrong[0]}: it was never given or removed"
-            )
-        stay = ~np.isin(self.rows.ids, ids)
-        self.rows = rows_of(tuple(each[stay] for each in self.rows.blocks), self.rows.ids[stay], self.rows.labels[stay])
+        """Forget rows: int [M].  Cost: O(M·(K + log N)), amortised."""
+        self._decider = None
+        self._store.remove(ids)
 
     def save(self, folder: Path) -> None:
         """Write view, coordinates, labels and thresholds into a folder; the vectors are not needed again."""
+        blocks, ids, labels = self._store.present()
         arrays = {
             "mean": self.view.mean, "components": self.view.components, "variances": self.view.variances,
-            "coordinates": np.concatenate(self.rows.blocks, axis=1), "ids": self.rows.ids, "labels": self.rows.labels,
+            "coordinates": np.concatenate(blocks, axis=1), "ids": ids, "labels": labels,
             "thresholds": np.array(self.thresholds),
         }  # fmt: skip
         about = {
             "spec": self.recipe.spec, "edges": self._edges, "unit": self.view.unit, "labelled": self.labelled,
-            "next_id": self._next_id,
+            "next_id": self._store.next_id,
         }  # fmt: skip
         save_model(folder, arrays, about)
 
@@ -467,8 +345,6 @@ class FittedThreeWay:
         arrays, about = load_model(folder)
         recipe = build(about["spec"], "index")
         view = View(arrays["mean"], arrays["components"], arrays["variances"], about["unit"], recipe.normalise)
-        blocks = tuple(np.split(arrays["coordinates"], about["edges"][1:-1], axis=1))
-        rows = rows_of(blocks, arrays["ids"], arrays["labels"])
-        return cls(
-            recipe, view, rows, arrays["thresholds"].tolist(), labelled=about["labelled"], next_id=about["next_id"]
-        )
+        blocks = np.split(arrays["coordinates"], about["edges"][1:-1], axis=1)
+        store = RowStore(blocks, arrays["ids"], arrays["labels"], next_id=about["next_id"])
+        return cls(recipe, view, store, arrays["thresholds"].tolist(), labelled=about["labelled"])

@@ -76,6 +76,8 @@ class Faiss(Spelled):
         index = faiss.index_factory(rows.shape[1], self.factory(*rows.shape))
         if self.kind == "hnsw":
             index.hnsw.efConstruction = self.build_width
+        if self.kind == "ivf":
+            index.cp.min_points_per_centroid = 1  # else faiss prints a warning on stdout, where data belong
         with _threads(faiss, self.threads):
             index.train(rows)
             index.add(rows)

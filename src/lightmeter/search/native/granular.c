@@ -1,4 +1,4 @@
-/* Granular search of one query after another. Twin in Python: `search/twin.py`; tests hold both to brute force.
+/* Granular search, some queries side by side so that basis and codes are read once for all. Twin in Python: `search/twin.py`; tests hold both to brute force.
  * Compiled twice: as it stands, and with WIDE for processors with AVX2.
  *
  * All bounds are on squared distances, in units of 1 / scale^2 (see `search/granules.py`):
@@ -9,18 +9,20 @@
  * granules read so far leave out. Rounding is paid for in advance, by shrinking A and B (`prepare`, `charge`).
  */
 #include "granular.h"
+#include "codes.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
 #ifdef WIDE
-#include <immintrin.h>
 #define lm_search lm_search_avx2
 #else
 #define lm_search lm_search_plain
 #endif
 
-#define TOP 16383      /* largest code of a query: sums of products with int8 stay in int32 up to D = 1000 * 1032 / 64 */
+#define TOP 16383      /* largest code of a query */
+#define SIDE 8         /* queries side by side */
+#define STRIPE 256     /* rows whose bounds are taken for one query before the next */
 #define ROUNDING 1e-5f /* share of A and B that covers float32 arithmetic over MOST_COMPONENTS terms */
 #define HIDDEN 4e-6f   /* share of A that may hide in the difference |x|^2 - |z|^2 */
 #define PIECE 512      /* dimensions of a distance between two looks at the limit */
@@ -35,6 +37,9 @@ typedef struct {
     int16_t *codes;        /* [padded] the centred query */
     float a[MOST_COMPONENTS], z[MOST_COMPONENTS];
     int16_t z_codes[MOST_COMPONENTS];
+    int32_t sums[MOST_COMPONENTS];
+    float *centred;        /* [padded] */
+    int state;             /* 1: goes on by bounds, 0: its numbers are too large for them */
 } Query;
 
 typedef struct {
@@ -53,6 +58,7 @@ typedef struct {
     int32_t *idx;   /* survivors */
     int64_t n;
     float proof;
+    float rest;     /* |x_res| at the granule read last */
 } Race;
 
 /* -- sums ------------------------------------------------------------------------------------------------------------ */
@@ -120,66 +126,31 @@ static double length_of(const float *x, int64_t n) {
     return sqrt(s[0]);
 }
 
-/* -- products of a query's int16 codes with int8 codes; n is a multiple of 16 ------------------------------------------ */
-
-#ifdef WIDE
-static inline __m256i added(__m256i sum, const int16_t *q, const int8_t *c) {
-    __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)c));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(wide, _mm256_loadu_si256((const __m256i *)q)));
-}
-
-static inline int32_t code_dot(const int16_t *q, const int8_t *c, int64_t n) {
-    __m256i s = _mm256_setzero_si256(), t = s;
-    int64_t i = 0;
-    for (; i + 32 <= n; i += 32) s = added(s, q + i, c + i), t = added(t, q + i + 16, c + i + 16);
-    if (i < n) s = added(s, q + i, c + i);
-    s = _mm256_add_epi32(s, t);
-    __m128i u = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-    u = _mm_hadd_epi32(u, u);
-    return _mm_cvtsi128_si32(_mm_hadd_epi32(u, u));
-}
-
-/* eight rows at once */
-static inline __m256i code_dot8(const int16_t *q, const int8_t *c, int64_t n) {
-    __m256i s[8];
-    for (int r = 0; r < 8; r++) s[r] = _mm256_setzero_si256();
-    for (int64_t i = 0; i < n; i += 16)
-        for (int r = 0; r < 8; r++) s[r] = added(s[r], q + i, c + r * n + i);
-    __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(s[0], s[1]), _mm256_hadd_epi32(s[2], s[3]));
-    __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(s[4], s[5]), _mm256_hadd_epi32(s[6], s[7]));
-    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
-}
-#else
-static inline int32_t code_dot(const int16_t *q, const int8_t *c, int64_t n) {
-    int32_t sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += (int32_t)q[i] * c[i];
-    return sum;
-}
-#endif
-
-static void code_dots(const int16_t *q, const int8_t *rows, int64_t n, int64_t count, int32_t *out) {
-    int64_t k = 0;
-#ifdef WIDE
-    for (; k + 8 <= count; k += 8) _mm256_storeu_si256((__m256i *)(out + k), code_dot8(q, rows + k * n, n));
-#endif
-    for (; k < count; k++) out[k] = code_dot(q, rows + k * n, n);
-}
-
 /* -- a query's coordinates ---------------------------------------------------------------------------------------------- */
 
-/* code = round(v / step), step = max |v| / TOP; returns the step, and the length of what is lost. n: a multiple of 16 */
+/* code = round(v / step); returns the step, and the length of what is lost. n: a multiple of 16
+ * step is max |v| / TOP, or more where the sum of |code| 127 would leave int32 (many numbers, all large). */
 static float quantise(const float *v, int64_t n, int16_t *codes, float *lost) {
-    float most[16] = {0};
+    float most[16] = {0}, total[16] = {0};
     for (int64_t i = 0; i < n; i += 16)
-        for (int j = 0; j < 16; j++) most[j] = fabsf(v[i + j]) > most[j] ? fabsf(v[i + j]) : most[j];
-    for (int j = 1; j < 16; j++) most[0] = most[j] > most[0] ? most[j] : most[0];
+        for (int j = 0; j < 16; j++) {
+            const float size = fabsf(v[i + j]);
+            most[j] = size > most[j] ? size : most[j];
+            total[j] += size;
+        }
+    for (int j = 1; j < 16; j++) {
+        most[0] = most[j] > most[0] ? most[j] : most[0];
+        total[0] += total[j];
+    }
     *lost = 0;
     if (!(most[0] > 1e-30f)) {
         memset(codes, 0, (size_t)n * sizeof *codes);
         *lost = sqrtf((float)n) * 1e-30f;
         return 0;
     }
-    const float step = most[0] / TOP, inverse = TOP / most[0], magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds */
+    const float room = 2.0e9f / 127 - (float)n; /* n: rounding may add 1/2 to each code */
+    const float step = fmaxf(most[0] / TOP, total[0] / room), inverse = 1 / step;
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds */
     float sum[16] = {0};
     for (int64_t i = 0; i < n; i += 16)
         for (int j = 0; j < 16; j++) {
@@ -200,7 +171,8 @@ static void charge(Query *q, float error) {
 }
 
 /* Centre and code the query. 0: no bound can be told, its numbers are too large; -1: they are not finite. */
-static int prepare(const Granules *g, const float *x, Query *q, float *centred) {
+static int prepare(const Granules *g, const float *x, Query *q) {
+    float *centred = q->centred;
     double by = g->scale;
     float own = 0; /* 2 - 2 cos = |u - v|^2 + (1 - |u|^2) + (1 - |v|^2): a zero vector is not of length 1 */
     q->inverse_norm = 1;
@@ -231,11 +203,16 @@ static int prepare(const Granules *g, const float *x, Query *q, float *centred) 
     return 1;
 }
 
-/* Coordinates of one granule [from, to), their codes and length; returns |x_res|, rounded up. */
+/* Sums of the queries with the basis' rows [from, to): each eight rows are read once for all queries. */
+static void project(const Granules *g, Race *races, int64_t count, int64_t from, int64_t to) {
+    for (int64_t k = from; k < to; k += 8)
+        for (int64_t i = 0; i < count; i++)
+            code_dots(races[i].q->codes, g->basis + k * g->padded, g->padded, 8, races[i].q->sums + k);
+}
+
+/* From sums to coordinates of one granule [from, to), their codes and length; returns |x_res|, rounded up. */
 static float granule(const Granules *g, Query *q, int64_t from, int64_t to, int64_t K) {
-    int32_t sums[MOST_COMPONENTS];
-    code_dots(q->codes, g->basis + from * g->padded, g->padded, to - from, sums);
-    for (int64_t k = from; k < to; k++) q->a[k] = q->step * g->basis_step[k] * (float)sums[k - from];
+    for (int64_t k = from; k < to; k++) q->a[k] = q->step * g->basis_step[k] * (float)q->sums[k];
     for (int64_t k = from; k < to; k++) q->z[k] = float_dot(g->mix + k * K, q->a, k + 1);
     float lost;
     const float squared = square_sum(q->z + from, to - from);
@@ -331,11 +308,11 @@ typedef struct {
     float constant, share, product, error, residual, guess; /* factors of 1, B, <z,c>, e, r and r in the guess */
 } Factors;
 
-/* Bounds of rows from `j` on; *first becomes the row whose distance is guessed to be the least. */
-static void bound_rest(Race *race, Factors f, int64_t j, float *least, int64_t *first) {
+/* Bounds of rows [j, to); *first becomes the row whose distance is guessed to be the least. */
+static void bound_rest(Race *race, Factors f, int64_t j, int64_t to, float *least, int64_t *first) {
     const Granules *g = race->g;
     const int64_t m = g->widths[0];
-    for (; j < g->rows; j++) {
+    for (; j < to; j++) {
         const float base = f.constant + f.share * g->energies[j] - f.error * g->errors[0][j] -
                            f.product * (float)code_dot(race->q->z_codes, g->codes[0] + j * m, m);
         race->lower[j] = base - f.residual * g->residuals[0][j];
@@ -345,16 +322,17 @@ static void bound_rest(Race *race, Factors f, int64_t j, float *least, int64_t *
 }
 
 #ifdef WIDE
-static int64_t bound_eights(Race *race, Factors f, float *least, int64_t *first) {
+static int64_t bound_eights(Race *race, Factors f, int64_t start, int64_t to, float *least, int64_t *first) {
     const Granules *g = race->g;
-    const int64_t m = g->widths[0], whole = g->rows & ~(int64_t)7;
+    const int64_t m = g->widths[0], whole = to & ~(int64_t)7;
     const int16_t *z = race->q->z_codes;
     const __m256 constant = _mm256_set1_ps(f.constant), share = _mm256_set1_ps(f.share);
     const __m256 product = _mm256_set1_ps(f.product), error = _mm256_set1_ps(f.error);
     const __m256 residual = _mm256_set1_ps(f.residual), guess = _mm256_set1_ps(f.guess);
     __m256 lowest = _mm256_set1_ps(INFINITY);
-    __m256i where = _mm256_setzero_si256(), now = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    for (int64_t j = 0; j < whole; j += 8) {
+    const __m256i eight = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256i where = _mm256_setzero_si256(), now = _mm256_add_epi32(eight, _mm256_set1_epi32((int32_t)start));
+    for (int64_t j = start; j < whole; j += 8) {
         const int8_t *codes = g->codes[0] + j * m;
         for (int64_t at = 0; at < 8 * m; at += 64) _mm_prefetch((const char *)(codes + 16 * m + at), _MM_HINT_T0);
         const __m256 dots = _mm256_cvtepi32_ps(m == 64 ? code_dot8(z, codes, 64) : code_dot8(z, codes, m));
@@ -412,34 +390,56 @@ static void keep_all(Race *race, float slack) {
     }
 }
 
-static void first_granule(Race *race, int64_t K) {
-    const Granules *g = race->g;
-    const Ask *ask = race->ask;
-    Query *q = race->q;
-    const float rest = granule(g, q, 0, g->widths[0], K);
-    const Factors f = {q->constant, q->share, 2 * q->z_step * (float)g->steps[0], 2 * q->z_norm,
-                       2 * ask->kappa[0] * rest, 2 * ask->guess[0] * rest};
-    float least = INFINITY;
-    int64_t first = -1, from = 0;
+/* All rows' bounds for all queries: a stripe of rows stays in the cache while each query passes over it. */
+static void bound_all(const Granules *g, Race *races, const Factors *factors, int64_t count, float *least, int64_t *first) {
+    for (int64_t start = 0; start < g->rows; start += STRIPE) {
+        const int64_t to = start + STRIPE < g->rows ? start + STRIPE : g->rows;
+        for (int64_t i = 0; i < count; i++) {
+            int64_t from = start;
 #ifdef WIDE
-    from = bound_eights(race, f, &least, &first);
+            from = bound_eights(races + i, factors[i], start, to, least + i, first + i);
 #endif
-    bound_rest(race, f, from, &least, &first);
-    if (ask->among)
-        for (int64_t j = 0; j < g->rows; j++)
-            if (!ask->among[j]) race->lower[j] = INFINITY;
-    race->told->levels = 1;
-    race->told->bytes += basis_bytes(g, 0, g->widths[0]) + g->rows * (g->widths[0] + 12);
-    if (ask->k == 1 && first >= 0 && race->lower[first] < INFINITY)
-        measure(race, first);
-    else
-        measure_lowest(race);
-    keep_all(race, 2 * (1 - ask->kappa[0]) * rest);
-    race->told->survivors[0] = race->n;
+            bound_rest(races + i, factors[i], from, to, least + i, first + i);
+        }
+    }
+}
+
+static void first_granule(Race *races, int64_t count, int64_t K) {
+    const Granules *g = races->g;
+    Factors factors[SIDE];
+    float least[SIDE];
+    int64_t first[SIDE];
+    project(g, races, count, 0, g->widths[0]);
+    for (int64_t i = 0; i < count; i++) {
+        Race *race = races + i;
+        Query *q = race->q;
+        const float rest = race->rest = granule(g, q, 0, g->widths[0], K);
+        factors[i] = (Factors){q->constant, q->share, 2 * q->z_step * (float)g->steps[0], 2 * q->z_norm,
+                               2 * race->ask->kappa[0] * rest, 2 * race->ask->guess[0] * rest};
+        least[i] = INFINITY;
+        first[i] = -1;
+    }
+    bound_all(g, races, factors, count, least, first);
+    for (int64_t i = 0; i < count; i++) {
+        Race *race = races + i;
+        const Ask *ask = race->ask;
+        if (ask->among)
+            for (int64_t j = 0; j < g->rows; j++)
+                if (!ask->among[j]) race->lower[j] = INFINITY;
+        race->told->levels = 1;
+        race->told->bytes += basis_bytes(g, 0, g->widths[0]) + g->rows * (g->widths[0] + 12);
+        if (ask->k == 1 && first[i] >= 0 && race->lower[first[i]] < INFINITY)
+            measure(race, first[i]);
+        else
+            measure_lowest(race);
+        keep_all(race, 2 * (1 - ask->kappa[0]) * race->rest);
+        race->told->survivors[0] = race->n;
+    }
 }
 
 /* -- further granules: bounds of the survivors ---------------------------------------------------------------------------------- */
 
+/* One query's survivors, after `project`. */
 static void next_granule(Race *race, int64_t level, int64_t from, int64_t K) {
     const Granules *g = race->g;
     const Ask *ask = race->ask;
@@ -510,53 +510,85 @@ static void measure_survivors(Race *race) {
     }
 }
 
-/* -- one query --------------------------------------------------------------------------------------------------------------------- */
+/* -- some queries side by side ------------------------------------------------------------------------------------------------------ */
 
-static int search_one(Race *race, float *centred, int64_t K) {
-    const Granules *g = race->g;
-    memset(race->told, 0, sizeof *race->told);
-    race->proof = INFINITY;
-    race->n = 0;
-    const int state = prepare(g, race->x, race->q, centred);
-    if (state < 0) return 1;
-    if (state) {
-        first_granule(race, K);
-        int64_t from = g->widths[0];
-        for (int64_t level = 1; level < g->levels && race->n > race->ask->few; from += g->widths[level++])
-            next_granule(race, level, from, K);
-    } else {
-        for (int64_t j = 0; j < g->rows; j++)
-            if (g->energies[j] < INFINITY && (!race->ask->among || race->ask->among[j]))
-                race->lower[j] = -FLT_MAX, race->idx[race->n++] = (int32_t)j;
-    }
+/* Those that go on are moved to the front; returns how many. */
+static int64_t going_on(Race *races, int64_t count) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < count; i++)
+        if (races[i].n > races[i].ask->few) {
+            Race moved = races[n];
+            races[n++] = races[i];
+            races[i] = moved;
+        }
+    return n;
+}
+
+static void measure_everything(Race *race) {
+    for (int64_t j = 0; j < race->g->rows; j++)
+        if (race->g->energies[j] < INFINITY && (!race->ask->among || race->ask->among[j]))
+            race->lower[j] = -FLT_MAX, race->idx[race->n++] = (int32_t)j;
+}
+
+static void finish(Race *race) {
+    const double unit = 1 / (race->g->scale * race->g->scale);
     measure_survivors(race);
-    race->told->proof = race->proof / (g->scale * g->scale);
+    race->told->proof = race->proof * unit;
     race->told->gap = race->proof < INFINITY ? race->told->proof - worst(&race->best) : INFINITY;
-    return 0;
+    for (int64_t j = race->best.filled; j < race->best.k; j++) race->best.ids[j] = -1, race->best.distances[j] = INFINITY;
+}
+
+/* Races of queries that are prepared; those without bounds stand last. */
+static void run(Race *races, int64_t count, int64_t K) {
+    const Granules *g = races->g;
+    int64_t bounded = 0;
+    while (bounded < count && races[bounded].q->state) bounded++;
+    for (int64_t i = bounded; i < count; i++) measure_everything(races + i);
+    if (bounded) first_granule(races, bounded, K);
+    int64_t from = g->widths[0], left = going_on(races, bounded);
+    for (int64_t level = 1; level < g->levels && left; level++) {
+        project(g, races, left, from, from + g->widths[level]);
+        for (int64_t i = 0; i < left; i++) next_granule(races + i, level, from, K);
+        from += g->widths[level];
+        left = going_on(races, left);
+    }
+    for (int64_t i = 0; i < count; i++) finish(races + i);
 }
 
 #define ROOM(bytes) ((((int64_t)(bytes)) + 63) / 64 * 64)
 
 #ifndef WIDE
-/* Bytes of scratch that one thread needs. */
-int64_t lm_scratch(const Granules *g) {
-    return ROOM(sizeof(Query)) + ROOM(2 * g->padded) + ROOM(4 * g->padded) + ROOM(4 * g->rows) + ROOM(4 * (g->rows + 8));
+/* Bytes of scratch that one thread needs for so many queries at a time. */
+int64_t lm_scratch(const Granules *g, int64_t count) {
+    return (count < SIDE ? count : SIDE) *
+           (ROOM(sizeof(Query)) + ROOM(2 * g->padded) + ROOM(4 * g->padded) + ROOM(4 * g->rows) + ROOM(4 * (g->rows + 8)));
 }
 #endif
 
 int64_t lm_search(const Granules *g, const Ask *ask, const float *queries, int64_t count, char *scratch, int64_t *ids,
                   double *distances, Told *told) {
-    Query *q = (Query *)scratch;
-    q->codes = (int16_t *)(scratch += ROOM(sizeof(Query)));
-    float *centred = (float *)(scratch += ROOM(2 * g->padded));
-    float *lower = (float *)(scratch += ROOM(4 * g->padded));
-    int32_t *idx = (int32_t *)(scratch += ROOM(4 * g->rows));
     int64_t K = 0;
     for (int64_t level = 0; level < g->levels; level++) K += g->widths[level];
-    for (int64_t i = 0; i < count; i++) {
-        Race race = {g, ask, queries + i * g->dim, q, {ask->k, 0, ids + i * ask->k, distances + i * ask->k}, told + i, lower, idx, 0, 0};
-        if (search_one(&race, centred, K)) return i + 1;
-        for (int64_t j = race.best.filled; j < ask->k; j++) race.best.ids[j] = -1, race.best.distances[j] = INFINITY;
+    for (int64_t start = 0; start < count; start += SIDE) {
+        const int64_t some = count - start < SIDE ? count - start : SIDE;
+        Race races[SIDE];
+        int64_t front = 0, back = some;
+        char *room = scratch;
+        for (int64_t i = start; i < start + some; i++) {
+            Query *q = (Query *)room;
+            q->codes = (int16_t *)(room += ROOM(sizeof(Query)));
+            q->centred = (float *)(room += ROOM(2 * g->padded));
+            float *lower = (float *)(room += ROOM(4 * g->padded));
+            int32_t *idx = (int32_t *)(room += ROOM(4 * g->rows));
+            room += ROOM(4 * (g->rows + 8));
+            memset(told + i, 0, sizeof *told);
+            q->state = prepare(g, queries + i * g->dim, q);
+            if (q->state < 0) return i + 1;
+            races[q->state ? front++ : --back] =
+                (Race){g, ask, queries + i * g->dim, q, {ask->k, 0, ids + i * ask->k, distances + i * ask->k},
+                       told + i, lower, idx, 0, INFINITY, 0};
+        }
+        run(races, some, K);
     }
     return 0;
 }

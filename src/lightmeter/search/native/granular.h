@@ -39,5 +39,5 @@ typedef struct {
 /* Queries [count, dim] to ids and distances [count, k]; 0, or 1 + the place of a query that is not finite. */
 typedef int64_t Search(const Granules *, const Ask *, const float *, int64_t, char *, int64_t *, double *, Told *);
 Search lm_search_plain, lm_search_avx2;
-int64_t lm_scratch(const Granules *);
+int64_t lm_scratch(const Granules *, int64_t);
 #endif
