@@ -7,6 +7,7 @@ from galleries import KINDS, drawn, gaussian, mixture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightmeter.assets.saving import load_model, save_model
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.parts import build
 from lightmeter.search import granular as module
@@ -299,6 +300,39 @@ def test_a_damaged_folder_is_refused(tmp_path):
     file = tmp_path / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\x07")
     with pytest.raises(RejectedFileError, match="must be of one saving"):
+        FittedGranular.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "forged"),
+    [
+        ("codes.0", np.zeros((9, 32), np.int8)), ("codes.1", np.zeros((2, 16), np.int8)),
+        ("vectors", np.zeros((4, 40))),
+        ("lens.basis", np.zeros((32, 8), np.int8)), ("lens.mix", np.zeros((32, 31), np.float32)),
+        ("energies", np.zeros(8, np.float32)), ("residuals.1", np.zeros(9, np.float64)),
+        ("errors.0", np.full(9, np.nan, np.float32)), ("lens.mean", np.zeros(39, np.float32)),
+    ],
+)  # fmt: skip
+def test_a_forged_folder_is_refused_before_the_kernels_read_it(name, forged, tmp_path):
+    Granular(granules=(16, 16)).fit(gaussian(np.random.default_rng(0), 9, 40)).save(tmp_path)
+    arrays, about = load_model(tmp_path)
+    save_model(tmp_path, {**arrays, name: forged}, about)
+    with pytest.raises(RejectedFileError, match=name.replace(".", r"\.")):
+        FittedGranular.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spec": "brute"}, {"spec": "granular/granules=[64,192]"}, {"spec": "granular/metric=cosine,granules=[16,16]"},
+        {"steps": [1.0]}, {"scale": 0.0}, {"scale": "1"}, {"calibration": {}}, {"calibration": None},
+    ],
+)  # fmt: skip
+def test_a_forged_description_is_refused(change, tmp_path):
+    Granular(granules=(16, 16)).fit(gaussian(np.random.default_rng(0), 9, 40)).save(tmp_path)
+    arrays, about = load_model(tmp_path)
+    save_model(tmp_path, arrays, {**about, **change})
+    with pytest.raises(RejectedFileError):
         FittedGranular.load(tmp_path)
 
 

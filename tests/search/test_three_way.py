@@ -16,6 +16,7 @@ from galleries import KINDS, drawn, mixture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightmeter.assets.saving import load_model, save_model
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.parts import build
 from lightmeter.search.decisions import UNKNOWN
@@ -623,3 +624,32 @@ def test_lazy_projection_reads_less():
     assert early.any()
     assert (lazy.bytes_read[early] < eager.bytes_read[early]).all()
     assert (lazy.bytes_read[~early] == eager.bytes_read[~early]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "forged"),
+    [
+        ("coordinates", np.zeros((20, 31), np.float32)), ("components", np.zeros((32, 64))),
+        ("mean", np.zeros(63)), ("ids", np.arange(19)), ("labels", np.zeros(21, np.int64)),
+        ("thresholds", np.zeros(1)), ("variances", np.full(32, np.nan)),
+    ],
+)  # fmt: skip
+def test_a_forged_folder_is_refused_before_the_kernels_read_it(name, forged, tmp_path):
+    x = np.random.default_rng(0).standard_normal((60, 64))
+    ThreeWay(m=16, components=32).fit(x, np.arange(60) % 3).save(tmp_path)
+    arrays, about = load_model(tmp_path)
+    save_model(tmp_path, {**arrays, name: forged}, about)
+    with pytest.raises(RejectedFileError, match=name):
+        FittedThreeWay.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"spec": "brute"}, {"spec": "three-way/m=32"}, {"edges": [0, 99]}, {"unit": 0.0}, {"next_id": 2}]
+)
+def test_a_forged_description_is_refused(change, tmp_path):
+    x = np.random.default_rng(0).standard_normal((60, 64))
+    ThreeWay(m=16, components=32).fit(x, np.arange(60) % 3).save(tmp_path)
+    arrays, about = load_model(tmp_path)
+    save_model(tmp_path, arrays, {**about, **change})
+    with pytest.raises(RejectedFileError):
+        FittedThreeWay.load(tmp_path)

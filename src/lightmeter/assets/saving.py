@@ -59,6 +59,24 @@ def load_model(folder: Path | str) -> tuple[dict[str, Array], dict[str, Any]]:
     return read_checkpoint(folder / ARRAYS), about
 
 
+def expect(arrays: Mapping[str, Array], name: str, dtype: str, *shape: int | None) -> Array:
+    """One array of a model that was loaded, aligned, of this type and shape (None: any length), every number finite.
+
+    What compiled code will read must be what it takes it for, whoever wrote the file.
+    dtype: such as float32; float32+inf lets infinity pass.  Raises RejectedFileError.
+    """
+    kind, _, infinite = dtype.partition("+")
+    array = arrays.get(name)
+    fits = array is not None and array.dtype.name == kind and array.ndim == len(shape)
+    if array is None or not fits or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
+        wanted = ", ".join("any" if each is None else str(each) for each in shape)
+        got = "nothing" if array is None else f"{array.dtype} {list(array.shape)}"
+        raise RejectedFileError("damaged", f"{name} of a model must be {kind} [{wanted}], got {got}: save it again")
+    if array.dtype.kind == "f" and not (np.isfinite(array) | (np.isinf(array) & bool(infinite))).all():
+        raise RejectedFileError("damaged", f"{name} of a model must be finite, got NaN or infinity: save it again")
+    return np.require(array, requirements=["C", "A"])
+
+
 def write_safetensors(path: Path | str, arrays: Mapping[str, Array]) -> None:
     """Write arrays as a safetensors file: the header's length, the header, the bytes; little-endian, in this order."""
     header: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from lightmeter.errors import InvalidValueError
+from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.metrics.binomial import binomial_cdf, fewest_without_error
 from lightmeter.types import Array, check_axes
 
@@ -60,10 +60,18 @@ class Calibration:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """What `as_json` wrote."""
-        kept: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in values.items()}
-        return cls(**kept)
+    def from_json(cls, values: Any, *, levels: int) -> Self:
+        """What `as_json` wrote, with as many κ as levels; raises RejectedFileError for anything else."""
+        names = set(cls.__dataclass_fields__)
+        if isinstance(values, dict) and set(values) == names:
+            pairs = [values["kappas"], values["guesses"]]
+            if all(isinstance(each, list) and len(each) == levels and _cosines(each) for each in pairs):
+                return cls(**{**values, "kappas": tuple(pairs[0]), "guesses": tuple(pairs[1])})
+        raise RejectedFileError("damaged", f"a calibration must have {', '.join(sorted(names))} for {levels} levels")
+
+
+def _cosines(values: list[Any]) -> bool:
+    return all(isinstance(each, int | float) and -1 <= each <= 1 for each in values)
 
 
 def exact_calibration(levels: int, guesses: Sequence[float] | None = None) -> Calibration:

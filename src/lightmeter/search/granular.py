@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import Any, Self, overload
 
 import numpy as np
 
-from lightmeter.assets.saving import load_model, save_model
-from lightmeter.errors import InvalidValueError
+from lightmeter.assets.saving import expect, load_model, save_model
+from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.parts import Spelled, build
 from lightmeter.search.calibration import Calibration, calibrate, check_rates, exact_calibration
 from lightmeter.search.granules import LANES, Coded, Lens, encode, fit_lens
@@ -369,26 +369,50 @@ class FittedGranular:
             arrays |= {f"{name}.{level}": each for level, each in enumerate(getattr(self.coded, name))}
         arrays |= {f"lens.{name}": getattr(self.lens, name) for name in _LENS_ARRAYS}
         about = {
-            "spec": self.recipe.spec, "calibration": self.calibration.as_json(), "widths": self.lens.widths,
-            "steps": self.lens.steps, "scale": self.lens.scale, "typical": self.lens.typical,
+            "spec": self.recipe.spec, "calibration": self.calibration.as_json(), "steps": self.lens.steps,
+            "scale": self.lens.scale, "typical": self.lens.typical,
         }  # fmt: skip
         save_model(folder, arrays, about)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save` wrote."""
+        """What `save` wrote; raises RejectedFileError for anything that the kernels could not read as what they take it
+        for.
+        """
         arrays, about = load_model(folder)
-        mean, basis, basis_step, mix = (arrays[f"lens.{name}"] for name in _LENS_ARRAYS)
-        widths, steps = tuple(about["widths"]), tuple(about["steps"])
-        lens = Lens(mean, basis, basis_step, mix, widths, steps, about["scale"], about["typical"])
+        vectors = expect(arrays, "vectors", "float32", None, None)
+        rows, dim = vectors.shape
+        recipe = build(str(about.get("spec")), "index")
+        if not isinstance(recipe, Granular) or not vectors.size:
+            raise RejectedFileError("damaged", f"{folder} must hold a granular index, got {about.get('spec')!r:.80}")
+        lens = _loaded_lens(arrays, about, _fitting(recipe.granules, dim), dim)
+        parts = (("codes", "int8"), ("errors", "float32"), ("residuals", "float32"))
         codes, errors, residuals = (
-            tuple(arrays[f"{name}.{level}"] for level in range(len(lens.widths)))
-            for name in ("codes", "errors", "residuals")
+            tuple(
+                expect(arrays, f"{name}.{level}", dtype, rows, *([width] if name == "codes" else []))
+                for level, width in enumerate(lens.widths)
+            )
+            for name, dtype in parts
         )
-        coded = Coded(codes, errors, residuals, arrays["energies"])
-        calibration = Calibration.from_json(about["calibration"])
-        norms = arrays.get("inverse_norms")
-        return cls(build(about["spec"], "index"), lens, coded, arrays["vectors"], norms, calibration)
+        coded = Coded(codes, errors, residuals, expect(arrays, "energies", "float32+inf", rows))
+        norms = expect(arrays, "inverse_norms", "float64", rows) if recipe.metric == "cosine" else None
+        calibration = Calibration.from_json(about.get("calibration"), levels=len(lens.widths))
+        return cls(recipe, lens, coded, vectors, norms, calibration)
+
+
+def _loaded_lens(arrays: Mapping[str, Array], about: Mapping[str, Any], widths: tuple[int, ...], dim: int) -> Lens:
+    """The lens of a model, every size as the kernels take it to be."""
+    total, padded = sum(widths), -(-dim // LANES) * LANES
+    numbers = [*about.get("steps", ()), about.get("scale"), about.get("typical")]
+    if len(numbers) != len(widths) + 2 or not all(isinstance(each, float) and 0 < each < math.inf for each in numbers):
+        raise RejectedFileError(
+            "damaged", f"steps, scale and typical must be {len(widths) + 2} numbers above 0: save it again"
+        )
+    return Lens(
+        expect(arrays, "lens.mean", "float32", dim), expect(arrays, "lens.basis", "int8", total, padded),
+        expect(arrays, "lens.basis_step", "float32", total), expect(arrays, "lens.mix", "float32", total, total),
+        widths, tuple(numbers[:-2]), numbers[-2], numbers[-1],
+    )  # fmt: skip
 
 
 def _struct(lens: Lens, coded: Coded, vectors: Array, inverse_norms: Array | None) -> GranulesStruct:

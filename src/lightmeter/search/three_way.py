@@ -10,8 +10,8 @@ from typing import Literal, Self
 
 import numpy as np
 
-from lightmeter.assets.saving import load_model, save_model
-from lightmeter.errors import InvalidValueError
+from lightmeter.assets.saving import expect, load_model, save_model
+from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.parts import Spelled, build
 from lightmeter.search.deciding import Decider, How
 from lightmeter.search.decisions import Decisions, decisions_of
@@ -341,10 +341,32 @@ class FittedThreeWay:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save` wrote."""
+        """What `save` wrote; raises RejectedFileError for what the kernels could not read as what they take it for."""
         arrays, about = load_model(folder)
-        recipe = build(about["spec"], "index")
-        view = View(arrays["mean"], arrays["components"], arrays["variances"], about["unit"], recipe.normalise)
-        blocks = np.split(arrays["coordinates"], about["edges"][1:-1], axis=1)
-        store = RowStore(blocks, arrays["ids"], arrays["labels"], next_id=about["next_id"])
-        return cls(recipe, view, store, arrays["thresholds"].tolist(), labelled=about["labelled"])
+        recipe = build(str(about.get("spec")), "index")
+        if not isinstance(recipe, ThreeWay):
+            raise RejectedFileError("damaged", f"{folder} must hold a three-way index, got {recipe.spec}")
+        components = expect(arrays, "components", "float32", None, None)
+        count, dim = components.shape
+        edges, unit, next_id = _edges(recipe, count), about.get("unit"), about.get("next_id")
+        if (
+            list(edges) != about.get("edges")
+            or not isinstance(next_id, int)
+            or not isinstance(unit, float)
+            or unit <= 0
+        ):
+            raise RejectedFileError("damaged", "edges, next_id and unit must be as they were saved: save it again")
+        thresholds = expect(arrays, "thresholds", "float64+inf", len(edges) - 1)
+        mean, variances = expect(arrays, "mean", "float64", dim), expect(arrays, "variances", "float64", count)
+        view = View(mean, components, variances, unit, recipe.normalise)
+        coordinates = expect(arrays, "coordinates", "float32", None, count)
+        ids = expect(arrays, "ids", "int64", len(coordinates))
+        if (np.diff(ids, prepend=-1) < 1).any() or (len(ids) and ids[-1] >= next_id):
+            raise RejectedFileError("damaged", "ids of a model must rise from 0 and stay below next_id: save it again")
+        store = RowStore(
+            np.split(coordinates, edges[1:-1], axis=1),
+            ids,
+            expect(arrays, "labels", "int64", len(ids)),
+            next_id=next_id,
+        )
+        return cls(recipe, view, store, thresholds.tolist(), labelled=bool(about.get("labelled")))

@@ -96,7 +96,7 @@ class Peer:
         """The k nearest of what the library finds, without certificates: queries float [Q, D].
 
         among: int [M] ids that may answer; raises InvalidValueError where the library cannot choose.
-        Cost: the library's, and k·D to measure what it found: some tens of µs a query for checks and measuring, which a direct call saves.
+        Cost: the library's, and k·D to measure what it found: tens of µs a query for checks and measuring.
         """
         queries = self.gallery.queries(queries, k)
         if among is not None and not self.abilities.among:
