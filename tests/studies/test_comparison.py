@@ -221,7 +221,7 @@ def test_adding_and_removing_leaves_all_as_it_was():
 def test_certificates_become_means():
     early = Certificate(exact=True, gap=1.0, levels=1, survivors=(4,), refined=4, bytes_read=100)
     late = Certificate(exact=False, gap=-1.0, levels=2, survivors=(10, 2), refined=2, bytes_read=300)
-    assert told_by([early, late]) == Told(bytes_read=200.0, survivors=(7.0, 3.0), proven=0.5)
+    assert told_by([early, late]) == Told(bytes_read=200.0, survivors=(7.0, 3.0), proven=0.5, measured=3.0)
     assert told_by([]) == Told()
 
 
@@ -305,8 +305,8 @@ class TestFiles:
         _, out, files = written
         names = [path.name for path in files]
         assert names == [
-            "toy-smoke.txt", "toy-smoke.json", "toy-smoke-section-0-frontier.png", "toy-smoke-section-0-risk.png",
-            "toy-smoke-section-0-survivors.png",
+            "study-toy-smoke.txt", "study-toy-smoke.json", "study-toy-smoke-section-0-frontier.png",
+            "study-toy-smoke-section-0-risk.png", "study-toy-smoke-section-0-survivors.png",
         ]  # fmt: skip
         assert sorted(path.name for path in out.iterdir()) == sorted(names)
         for path in files[2:]:

@@ -86,6 +86,8 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 
 def _summary(answer: Answer, cost: Cost) -> dict[str, Any]:
+    from dataclasses import asdict
+
     return {
         "kind": answer.kind,
         "hits": len(answer.hits),
@@ -96,6 +98,7 @@ def _summary(answer: Answer, cost: Cost) -> dict[str, Any]:
                 "encoder": source.spec,
                 "nearest": source.nearest,
                 "fresh": source.fresh,
+                "index": asdict(source.answered) if source.answered else {"index": "scan"},
                 **source.null.as_json(),
             }
             for source in answer.sources

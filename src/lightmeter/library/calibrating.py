@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,12 +78,16 @@ def _twins(library: Library, series: Series) -> dict[str, float]:
     return {item: cosine for item, cosine in cosines.items() if library.key_of(item) is not None}
 
 
-def calibrate(library: Library, *, seed: int = 0) -> None:
-    """Measure the null of every series that has moved on since the last time, and keep it.
+def calibrate(library: Library, *, seed: int = 0, tell: Callable[[str], None] | None = None) -> None:
+    """Measure the null of every series that has moved on since the last time, and how it is searched; keep both.
 
-    The same contents give the same nulls, in whatever order they came in.
-    Cost: one scan of the series that answer words; 20,000 rows of the others; the first time, 150 short texts.
+    The same contents give the same nulls, in whatever order they came in. tell: hears of what takes over a second
+    Cost: one scan of the series that answer words; 20,000 rows of the others; the first time, 150 short texts; of
+    series from 20,000 rows, their new codes (`keep_codes`).
     """
+    from lightmeter.library.codes import sweep_codes  # every search would pay for these: 0.1 CPU-s
+    from lightmeter.library.coding import keep_codes
+
     for series, encoder in usable(library):
         found = library.calibration(series, "null")
         if found and found[1] and found[0].get("seed") == seed:
@@ -94,6 +99,17 @@ def calibrate(library: Library, *, seed: int = 0) -> None:
         if null is not None:
             with library.transaction():
                 library.set_calibration(series, "null", {"null": null.as_json(), "seed": seed})
+    for series, encoder in usable(library):
+        keep_codes(library, series, asked=partial(_words_that_ask, encoder, seed), seed=seed, tell=tell)
+    sweep_codes(library.catalogue)
+
+
+def _words_that_ask(encoder: Any, seed: int) -> Array | None:
+    """Queries of a series that words ask; None where only its like asks it, or its encoder cannot run here."""
+    try:
+        return _unrelated_rows(encoder, seed) if answers_words(encoder) else None
+    except (MissingAssetError, MissingExtraError):
+        return None
 
 
 def null_of(library: Library, series: Series, encoder: Any) -> tuple[Null | None, bool]:

@@ -14,7 +14,9 @@ from lightmeter.library.store import Library
 
 
 def library_facts(library: Library) -> dict[str, Any]:
-    """How much of what, by which encoders, and what a score means."""
+    """How much of what, by which encoders, what a score means, and which large series are searched by codes."""
+    from lightmeter.library.coding import kept_codes  # facts of one file need none of it
+
     counts = library.counts()
     nulls = {series.spec: null_of(library, series, encoder)[0] for series, encoder in usable(library)}
     return {
@@ -25,6 +27,7 @@ def library_facts(library: Library) -> dict[str, Any]:
         "size_bytes": counts.size_bytes,
         "encoders": dict(counts.series),
         "thresholds": {spec: round(null.threshold, 4) for spec, null in nulls.items() if null},
+        "searched_by": kept_codes(library),
         "unusable": unusable(library),
         "tags": library.tag_counts(),
         "note": library.note,

@@ -184,10 +184,13 @@ class Features:
     all rows as one array (a view where one shard holds them all, else a copy made once).
     """
 
-    def __init__(self, series: Series, blocks: Sequence[Block], masks: Sequence[Array | None]) -> None:
+    def __init__(
+        self, series: Series, blocks: Sequence[Block], masks: Sequence[Array | None], names: Sequence[str]
+    ) -> None:
         self.series = series
         self._blocks = blocks
         self._masks = masks
+        self._names = names
 
     @property
     def spec(self) -> str:
@@ -209,11 +212,15 @@ class Features:
 
     def blocks(self) -> Iterator[Block]:
         """Rows shard by shard: views where a whole shard counts, else a copy of the rows that do."""
-        for block, rows in zip(self._blocks, self._masks, strict=True):
+        for _, block, rows in self.shards():
             if rows is None:
                 yield block
             elif len(rows):
                 yield Block(block.vectors[rows], block.owners[rows], block.times_s[rows])
+
+    def shards(self) -> Iterator[tuple[str, Block, Array | None]]:
+        """Every shard: its file's name, all of its rows, and which of them count, int64 [n] rising (None for all)."""
+        return zip(self._names, self._blocks, self._masks, strict=True)
 
     @cached_property
     def vectors(self) -> Array:
@@ -285,7 +292,7 @@ def _read(catalogue: Catalogue, series: Series, where: Where | None) -> Features
     masks = [
         _rows(b.owners, wanted, hidden, dead.get(shard)) for b, (shard, _, _) in zip(blocks, manifest, strict=True)
     ]
-    return Features(series, blocks, masks)
+    return Features(series, blocks, masks, [name for _, name, _ in manifest])
 
 
 def _open(catalogue: Catalogue, series: Series, name: str, digest: str) -> Block:

@@ -11,6 +11,7 @@ from typing import Literal
 from lightmeter.assets.files import FileLock
 from lightmeter.errors import LibraryDamagedError, LibraryNotFoundError
 from lightmeter.library.catalogue import Catalogue
+from lightmeter.library.codes import count_strays, damaged_codes, repair_codes
 from lightmeter.library.connect import NAME, connect_to_read, connect_to_write
 from lightmeter.library.features import is_among, runs_of
 from lightmeter.library.opening import LOCK_NAME, check_length, check_version, strangers, sweep
@@ -18,12 +19,13 @@ from lightmeter.library.salvage import salvage
 from lightmeter.library.shards import check_shard, links, open_shard, shard_files, shard_path
 from lightmeter.types import Array
 
-Place = Literal["catalogue", "shard", "features"]
+Place = Literal["catalogue", "shard", "features", "codes"]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong. place: `catalogue`, `shard` (then `shard` is its id, None for a link) or `features`."""
+    """One thing that is wrong. place: `catalogue`, `shard` (then `shard` is its id, None for a link), `features`
+    or `codes` (searches scan without them)."""
 
     place: Place
     detail: str
@@ -95,6 +97,7 @@ def _repair(folder: Path, lock: FileLock) -> Health:
         check_version(catalogue)
         lost = _set_aside(catalogue, found.problems)
         sweep(catalogue)
+        repair_codes(catalogue)
         after = _examine(catalogue)
     finally:
         catalogue.close()
@@ -159,11 +162,13 @@ def _examine(catalogue: Catalogue) -> Health:
                 for shard, rows in registered.items()
             ]
             problems += _check_owners(catalogue)
+            problems += [Problem("codes", f"{place.name}: {why}") for place, why in damaged_codes(catalogue)]
+            strays = count_strays(catalogue)
     except (LibraryDamagedError, sqlite3.DatabaseError) as error:
         return Health((Problem("catalogue", str(error)),), 0, 0, 0)
     names = {shard[2] for shard in shards}
     files = [path.name for path in shard_files(catalogue.folder)]
-    orphans = sum(name.endswith((".shard", ".shard.tmp")) and name not in names for name in files)
+    orphans = sum(name.endswith((".shard", ".shard.tmp")) and name not in names for name in files) + strays
     return Health(tuple(problems), orphans, len(shards), sum(shard[4] for shard in shards))
 
 

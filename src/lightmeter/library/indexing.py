@@ -161,7 +161,8 @@ def index(
 
     Only files that changed are read; a content that is known under another path keeps its features. What fails is
     named and left out. Interrupted anywhere, the same call goes on.
-    events: called with each engine event and the number of files to read.
+    events: called with each engine event and the number of files to read · waiting: with a sentence on what takes long
+    beside these: another writer, codes for searches in a large library.
     Cost: about 25 CPU-ms a picture with the default encoders, the same for each encoded frame of a video.
     """
     options = options or IndexOptions()
@@ -173,7 +174,7 @@ def index(
             if options.retry:
                 Ledger(library.connection).forget([_key(found) for found in plan.fresh])
             number = library.begin_run("index", {"folders": list(map(str, folders)), "stage": stage.fingerprint})
-            done = _run(library, plan, stage, _sink(library, plan, stage, encoders, words), options, events)
+            done = _run(library, plan, stage, _sink(library, plan, stage, encoders, words), options, events, waiting)
             if not done.stopped:
                 library.end_run(number, {"items": done.items, "read": done.done, "failed": len(done.failed)})
             return done
@@ -225,7 +226,7 @@ def _sink(library: Library, plan: Plan, stage: IndexStage, encoders: Sequence[En
 
 def _run(
     library: Library, plan: Plan, stage: IndexStage, sink: IndexSink, options: IndexOptions,
-    events: Callable[[Event, int], None] | None,
+    events: Callable[[Event, int], None] | None, tell: Callable[[str], None] | None,
 ) -> Indexed:  # fmt: skip
     failed = {found.path: str(error) for found, error in plan.scan.refused}
     ledger = Ledger(library.connection, remember=False)
@@ -245,7 +246,7 @@ def _run(
     if report.done:
         library.compact()
     if not report.stopped:
-        calibrate(library, seed=options.seed)
+        calibrate(library, seed=options.seed, tell=tell)
     return Indexed(
         done=report.done,
         unchanged=plan.unchanged,

@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil, floor
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -24,11 +25,14 @@ from lightmeter.library.calibrating import (
 )
 from lightmeter.library.features import Series
 from lightmeter.library.filters import Where, fold
-from lightmeter.library.store import Library
+from lightmeter.library.store import CODES, Library
 from lightmeter.media.sniff import is_media_name, sniff
 from lightmeter.search.exact import scan_mean, top
 from lightmeter.search.null import Null
 from lightmeter.types import Array, Item
+
+if TYPE_CHECKING:
+    from lightmeter.library.neighbours import Answered, Partial
 
 QueryKind = Literal["words", "image", "video", "sound", "none"]
 
@@ -59,6 +63,7 @@ class Source:
 
     nearest: best score of any item, None where there was none to look at
     fresh: whether the null was measured on the library as it is now
+    answered: the codes that answered, and their price; None where all rows were scanned
     """
 
     evidence: str
@@ -66,13 +71,15 @@ class Source:
     null: Null
     nearest: float | None
     fresh: bool
+    answered: Answered | None = None
 
     def said(self) -> str:
         """How it was judged, for people."""
         nearest = "" if self.nearest is None else f", nearest {floor(self.nearest * 1000) / 1000:.3f}"
         stale = "" if self.fresh else "; measured before the last change, `lightmeter index` measures again"
         least = ceil(self.null.threshold * 1000) / 1000
-        return f"{self.evidence}: near enough from {least:.3f}{nearest} · {self.null.said()}{stale}"
+        by = f" · {self.answered.said()}" if self.answered else ""
+        return f"{self.evidence}: near enough from {least:.3f}{nearest} · {self.null.said()}{stale}{by}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +142,9 @@ def search(
     everything: also what is not near enough, for looking at the scores
     Every series of the right kind is asked and judged by its own null; a video or sound asks with at most 16 rows.
     Raises InvalidValueError, RejectedFileError (a query file that cannot be read).
-    Cost: encoding the query, then one pass over the features of the series that are asked.
+    A large series is answered by its one-bit codes where these were measured to be cheaper and to agree with a scan
+    (`library.neighbours`); a query of several rows and `everything` scan.
+    Cost: encoding the query, then one pass over the features of the series that are asked, or over their codes.
     """
     if k < 1:
         raise InvalidValueError(f"k must be at least 1, got {k}")
@@ -255,9 +264,28 @@ def _ask(asked: _Asked, series: Series, encoder: Any, evidence: str, rows: Array
     null, fresh = null_of(asked.library, series, encoder)
     if null is None:
         return []
-    owners, values, times_s = scan_mean(asked.library.features(series, asked.where).blocks(), rows)
+    features = asked.library.features(series, asked.where)
+    found, answered = None, None
+    if len(rows) == 1 and not asked.everything and asked.library.calibration(series, CODES):
+        from lightmeter.library.neighbours import ask  # small libraries must not pay for it: 0.1 CPU-s
+
+        enough = partial(_is_enough, asked, series, null.threshold)
+        found, answered, notes = ask(asked.library, features, rows, asked.k, enough)
+        asked.notes.extend(f"{evidence}: {note}" for note in notes)
+    if found is None:
+        owners, values, times_s = scan_mean(features.blocks(), rows)
+    else:
+        owners, values, times_s = found.owners, found.values, found.times_s
     nearest = float(values.max()) if len(values) else None
-    return [_Found(Source(evidence, series.spec, null, nearest, fresh), series, owners, values, times_s)]
+    return [_Found(Source(evidence, series.spec, null, nearest, fresh, answered), series, owners, values, times_s)]
+
+
+def _is_enough(asked: _Asked, series: Series, threshold: float, found: Partial) -> bool:
+    """Whether it holds all that is near enough, or the owners of the k best items."""
+    if found.sure < threshold:
+        return True
+    sure = found.owners[found.values > found.sure]
+    return len(sure) >= asked.k and len(set(_items_of(asked.library, series, sure))) >= asked.k
 
 
 def _best_items(asked: _Asked, found: _Found) -> list[tuple[int, int]]:
@@ -267,17 +295,17 @@ def _best_items(asked: _Asked, found: _Found) -> list[tuple[int, int]]:
     while True:  # an item may stand at many paths, each with its own words: look further until there are k items
         chosen = enough[top(found.values[enough], wanted)]
         items: dict[int, int] = {}
-        for item, at in zip(_items_of(asked.library, found, chosen), chosen.tolist(), strict=True):
+        for item, at in zip(_items_of(asked.library, found.series, found.owners[chosen]), chosen.tolist(), strict=True):
             items.setdefault(item, at)
         if len(items) >= asked.k or len(chosen) == len(enough):
             return list(items.items())[: asked.k]
         wanted *= 4
 
 
-def _items_of(library: Library, found: _Found, chosen: Array) -> list[int]:
-    owners = found.owners[chosen].tolist()
-    if found.series.owner == "item":
-        return list(owners)
+def _items_of(library: Library, series: Series, chosen: Array) -> list[int]:
+    owners: list[int] = chosen.tolist()
+    if series.owner == "item":
+        return owners
     sql = "SELECT key, item FROM paths WHERE key IN (SELECT value FROM json_each(?))"
     items: dict[int, int] = dict(library.catalogue.rows(sql, (json.dumps(owners),)))
     return [items[owner] for owner in owners]

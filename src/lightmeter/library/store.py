@@ -22,6 +22,9 @@ from lightmeter.library.opening import open_catalogue
 from lightmeter.library.views import Items
 from lightmeter.types import Array, Item, Words
 
+CODES = "codes"
+"""The calibration that says how a large series is searched (`library.coding`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -49,6 +52,7 @@ class Library:
     def __init__(self, catalogue: Catalogue, note: str = "") -> None:
         self._catalogue = catalogue
         self.note = note
+        self.opened_codes: dict[int, Any] = {}  # series → its one-bit codes, read by `neighbours` at the first search
 
     def __enter__(self) -> Library:
         return self

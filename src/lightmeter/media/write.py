@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lightmeter.errors import InvalidValueError
 from lightmeter.assets.files import whole_file
+from lightmeter.errors import InvalidValueError
 from lightmeter.types import Clip, Image
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 import lightmeter
-from lightmeter.errors import InvalidValueError
 from lightmeter.assets.files import write_whole
+from lightmeter.errors import InvalidValueError
 from lightmeter.meter.machine import machine, usable_cores
 
 SCHEMA = "lightmeter.record/1"

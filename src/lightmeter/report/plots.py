@@ -88,8 +88,12 @@ def curves_png(
     x_label: str = "",
     y_label: str = "",
     title: str = "",
+    y_log: bool = False,
 ) -> bytes:
-    """Lines, name → (x, y) of equal length; each with its own colour and marker. PNG bytes, also written to `path`."""
+    """Lines, name → (x, y) of equal length; each with its own colour and marker. PNG bytes, also written to `path`.
+
+    y_log: a log scale, where y is above 0; what is 0 falls off the plot
+    """
     if not curves:
         raise InvalidValueError("a plot must have at least one curve, got none")
     for name, (x, y) in curves.items():
@@ -100,6 +104,9 @@ def curves_png(
             color, marker = _COLORS[index % len(_COLORS)], _MARKERS[index % len(_MARKERS)]
             shown = marker if len(x) <= 40 else ""
             axes.plot(np.asarray(x), np.asarray(y), color=color, marker=shown, ms=4, lw=1.6, label=_label(name))
+        if y_log:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(_number)
         if len(curves) > 1:
             axes.legend()
         return _png(figure, path)
@@ -216,16 +223,21 @@ _PLACES = [
     for dy in (5 + 12 * step, -14 - 12 * step)
 ]
 """Where a name may stand beside its point, in points of the page, best first."""
+_DOT = 7
+"""Half the side of a dot's place, in pixels of the page."""
 
 
 def _name_points(figure: Figure, axes: Axes, trials: Sequence[Trial], price: str, *, strong: Sequence[Trial]) -> None:
-    """Names beside the dots, the frontier's first and in ink, each where it hides no other and stays inside.
+    """Names beside the dots, the frontier's first and in ink, each where it hides no other and no dot and stays inside.
 
     With more than 12 trials only the frontier's.
     """
+    from matplotlib.transforms import Bbox
+
     figure.draw_without_rendering()  # settles the layout, so that extents are known
     inside = axes.get_window_extent()
-    taken: list[Any] = []
+    dots = axes.transData.transform([(trial.price(price), trial.quality) for trial in trials])
+    taken: list[Any] = [Bbox.from_extents(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in dots]
     named = trials if len(trials) <= 12 else strong
     for trial in sorted(named, key=lambda each: each not in strong):
         for dx, dy, side in _PLACES:

@@ -24,7 +24,7 @@ from lightmeter.types import Array, check_axes
 
 CANDIDATES: tuple[str, ...] = (
     "granular",
-    "granular/alpha=0.01",
+    "granular/granules=[32,96],alpha=0.01",
     "brute",
     "faiss/kind=flat",
     "faiss/kind=pca-refine",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lightmeter.parts import build
-from lightmeter.search.protocol import Certificate, FittedIndex
+from lightmeter.search.protocol import Certificate, FittedIndex, Neighbours
 from lightmeter.studies.comparison import Fitted, Role, Row, Scale, Told, always
 from lightmeter.studies.galleries import Gallery
 from lightmeter.types import Array
@@ -43,8 +44,8 @@ def index_row(
         able = index.abilities
         return Fitted(
             labels,
-            confidence=(lambda queries: _ratio(index, y, queries)) if confident else None,
-            tell=lambda queries: told_by(index.search(queries, 1).certificates),
+            confidence=(lambda queries: ratio_lead(index, y, queries)) if confident else None,
+            tell=lambda queries: told_by(certified(partial(index.search, k=1), queries)),
             change=index if able.add and able.remove else None,
             size_bytes=index.size_bytes,
         )
@@ -52,8 +53,8 @@ def index_row(
     return Row(label, spec, fit, role, published=published, skip=skip)
 
 
-def _ratio(index: FittedIndex, y: Array, queries: Array) -> Array:
-    """1 - d1/d2, where d2 is of another class: 0 to 1 [Q]."""
+def ratio_lead(index: FittedIndex, y: Array, queries: Array) -> Array:
+    """1 - d1/d2, where d2 is of another class (of the tenth row, where ten agree): 0 to 1 [Q]."""
     found = index.search(queries, min(NEIGHBOURS, len(y)))
     classes, distances = y[found.ids], found.distances
     other = classes != classes[:, :1]
@@ -61,6 +62,11 @@ def _ratio(index: FittedIndex, y: Array, queries: Array) -> Array:
     second = distances[np.arange(len(distances)), first]
     ratio: Array = np.divide(distances[:, 0], second, out=np.ones(len(second)), where=second > 0)
     return 1 - ratio
+
+
+def certified(search: Callable[[Array], Neighbours], queries: Array) -> Sequence[Certificate]:
+    """The certificates of a search, which is not made where the first query has none."""
+    return search(queries).certificates if len(search(queries[:1]).certificates) else ()
 
 
 def told_by(certificates: Sequence[Certificate]) -> Told:
@@ -73,6 +79,7 @@ def told_by(certificates: Sequence[Certificate]) -> Told:
         bytes_read=float(np.mean([each.bytes_read for each in certificates])),
         survivors=tuple(np.mean(padded, axis=0).tolist()) if padded else (),
         proven=float(np.mean([each.exact for each in certificates])),
+        measured=float(np.mean([each.refined for each in certificates])),
     )
 
 
@@ -107,7 +114,7 @@ def rule_row(label: str, spec: str, role: Role, *, published: str = "", confiden
         return Fitted(
             lambda queries: rule.decide(queries).labels,
             confidence=(lambda queries: rule.decide(queries).confidence) if confident else None,
-            tell=lambda queries: _told_by_rule(rule.decide(queries)),
+            tell=lambda queries: told_by_rule(rule.decide(queries)),
             change=_Labelled(rule),
             size_bytes=rule.size_bytes,
         )
@@ -115,7 +122,7 @@ def rule_row(label: str, spec: str, role: Role, *, published: str = "", confiden
     return Row(label, spec, fit, role, published=published)
 
 
-def _told_by_rule(decisions: Decisions) -> Told:
+def told_by_rule(decisions: Decisions) -> Told:
     """Means; a query that stopped early keeps its last survivors at later levels."""
     survivors = decisions.survivors.astype(np.float64)
     rows = np.arange(len(survivors))

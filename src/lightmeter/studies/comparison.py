@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -25,8 +25,13 @@ Scale = Literal["smoke", "cpu", "paper"]
 """`smoke`: at most 30 s and 300 items, nothing downloaded · `cpu`: minutes on two cores · `paper`: the user's data."""
 
 Role = Literal["seed", "ours", "peer", "baseline"]
+Made = TypeVar("Made")
 
-STUDIES: dict[str, str] = {"caltech": "lightmeter.studies.caltech:CALTECH"}
+STUDIES: dict[str, str] = {
+    "caltech": "lightmeter.studies.caltech:CALTECH",
+    "faces": "lightmeter.studies.faces:FACES",
+    "ann": "lightmeter.studies.ann:ANN",
+}
 """Study → where it is declared."""
 
 
@@ -51,11 +56,14 @@ class Told:
 
     bytes_read: of the index and the vectors · survivors: rows still in the race after each level
     proven: share of queries whose answer is proven to be the true neighbour
+    measured: rows whose dissimilarity to the query was worked out in full · frames: of a video that were looked at
     """
 
     bytes_read: float | None = None
     survivors: tuple[float, ...] = ()
     proven: float | None = None
+    measured: float | None = None
+    frames: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,8 @@ class Fitted:
 
     labels: some of `Gallery.asked` → classes int64, -1 for "unknown"; the only call that is timed
     confidence: the same → float, higher is surer · tell: the same → Told · change: what adds and removes
-    size_bytes: held beside the vectors
+    size_bytes: held beside the vectors · spec: of what was fitted, where it is not that of its row
+    build: what fitting cost, where rows share what was fitted
     """
 
     labels: Callable[[Any], Array]
@@ -72,11 +81,18 @@ class Fitted:
     tell: Callable[[Any], Told] | None = None
     change: Change | None = None
     size_bytes: int | None = None
+    spec: str = ""
+    build: Cost | None = None
 
 
 def always(_gallery: Gallery, _scale: Scale) -> str:
     """No reason to leave a row out."""
     return ""
+
+
+def everything(_gallery: Gallery, _scale: Scale) -> int | None:
+    """Ask with all queries."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -85,6 +101,7 @@ class Row:
 
     label: its name in the table · spec: of the part it is · fit: gallery → Fitted
     published: its row in the published table, "" where it has none · skip: why it is not run here, "" to run it
+    at_most: how many queries it is asked with, the first ones, where one alone takes seconds; None for all
     """
 
     label: str
@@ -93,6 +110,7 @@ class Row:
     role: Role
     published: str = ""
     skip: Callable[[Gallery, Scale], str] = always
+    at_most: Callable[[Gallery, Scale], int | None] = everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +124,15 @@ class Beside:
 
 
 def exact_labels(gallery: Gallery) -> Array:
-    """The class of each query's true nearest row (squared L2 in float64, ties to the lowest row): int64 [Q]."""
-    return gallery.y[exact_rows(gallery.x, gallery.queries)]
+    """The class of each query's true nearest row (in the gallery's metric, float64, ties to the lowest): int64 [Q]."""
+    if gallery.metric == "l2":
+        return gallery.y[exact_rows(gallery.x, gallery.queries)]
+    from lightmeter.search.dissimilarity import Gallery as Measured
+    from lightmeter.search.dissimilarity import dissimilarity
+
+    held = Measured.of(dissimilarity(gallery.metric), gallery.x)
+    every = np.arange(len(gallery.x))
+    return gallery.y[[int(held.rerank(query, every, 1)[0][0]) for query in gallery.queries]]
 
 
 def exact_rows(x: Array, queries: Array) -> Array:
@@ -197,6 +222,7 @@ class Outcome:
     right: answers that are · agreement: answers equal to the exact neighbour's · build: of fitting, once
     batch_per_s: queries a CPU-second, asked all at once · add_ms, remove_ms: CPU for one row, median
     differs: queries of those timed whose answer alone is not the one in the batch · published_*: what the seed prints
+    spec: of what was fitted
     """
 
     row: Row
@@ -214,6 +240,7 @@ class Outcome:
     curve: CoverageRisk | None = None
     published_error: Cell | None = None
     published_time: Cell | None = None
+    spec: str = ""
 
     @property
     def ran(self) -> bool:
@@ -288,31 +315,34 @@ def _answer(row: Row, gallery: Gallery, exact: Array, asked: Asked) -> tuple[Out
     if why:
         return Outcome(row, why=why), None
     asked.tell(f"{gallery.name}: {row.label}")
+    some = slice(row.at_most(gallery, asked.scale))
+    queries = gallery.asked[some]
     try:
-        fitted, build = _build(row, gallery)
-        labels, batch_s = _batch(fitted, gallery.asked)
-        told = fitted.tell(gallery.asked) if fitted.tell else Told()
-        confidence = fitted.confidence(gallery.asked) if fitted.confidence else None
+        fitted, build = built(lambda: row.fit(gallery))
+        labels, batch_s = _batch(fitted, queries)
+        told = fitted.tell(queries) if fitted.tell else Told()
+        confidence = fitted.confidence(queries) if fitted.confidence else None
     except LightmeterError as error:
         return Outcome(row, why=str(error)), None
-    right = labels == gallery.answers
+    right = labels == gallery.answers[some]
     return Outcome(
         row,
         right=Share(int(right.sum()), len(right)),
-        agreement=Share(int((labels == exact).sum()), len(right)),
-        build=build,
+        agreement=Share(int((labels == exact[some]).sum()), len(right)),
+        build=fitted.build or build,
         batch_per_s=len(right) / max(batch_s, 1e-9),
         size_bytes=fitted.size_bytes,
         told=told,
         curve=None if confidence is None else coverage_risk(confidence, ~right),
+        spec=fitted.spec or row.spec,
     ), fitted
 
 
-def _build(row: Row, gallery: Gallery, *, patience_s: float = 2.0) -> tuple[Fitted, Cost]:
+def built(fit: Callable[[], Made], *, patience_s: float = 2.0) -> tuple[Made, Cost]:
     """Fit, and what it cost: the second time where the first did not take long, as that may have imported a library."""
     for _ in range(2):
         with measure(tree=False) as meter:
-            fitted = row.fit(gallery)
+            fitted = fit()
         if meter.cost.cpu_s > patience_s:
             break
     return fitted, meter.cost

@@ -100,7 +100,7 @@ def emoji_tracks(
     makes, keys = [], []
     for at in some.tolist():
         views = wandering(frames, seed=[seed, at])
-        makes += [_view_maker(folder / twitter[at].file, view) for view in views]
+        makes += [_seen_maker(file_maker(folder / twitter[at].file), view) for view in views]
         keys += [f"{twitter[at].file} view {seed} {frame} of {frames}" for frame in range(frames)]
     source = asset_called("emoji-twitter").sha256 + VIEWS_VERSION
     rows = unit(features_of(makes, keys, source=source, encoder=encoder, tell=tell))
@@ -156,10 +156,6 @@ def seen(picture: Image, view: View) -> Image:
         cut = cut.filter(ImageFilter.GaussianBlur(4))
     grain = np.random.default_rng(view.grain_seed).normal(0, 8, (96, 96, 3))
     return Image(np.clip(np.asarray(cut) * view.brightness + grain, 0, 255).astype(np.uint8))
-
-
-def _view_maker(path: Path, view: View) -> Make:
-    return lambda: seen(read_image(path).value, view)
 
 
 # -- clothes --------------------------------------------------------------------------------------------------------
@@ -260,9 +256,7 @@ def photographs(*, encoder: str = ENCODER, seed: int = 0, tell: Tell = silent) -
     Tiles are a quarter to a half of the height, placed by chance; halves never touch.  For smoke runs, as nothing need
     be downloaded.  Raises MissingExtraError where scikit-image is not installed.
     """
-    place = package_folder("skimage")
-    if place is None:
-        raise MissingExtraError("photographs need scikit-image: pip install 'lightmeter[demo]'")
+    place = _photographs_folder()
     tiles = [tile for at, name in enumerate(PHOTOGRAPHS) for tile in _tiles(place / "data" / name, at, seed)]
     keys = [f"{PHOTOGRAPHS[at // TILES]} tile {at % TILES} seed {seed}" for at in range(len(tiles))]
     source = f"tiles 2 {hash_of([place / 'data' / name for name in PHOTOGRAPHS])}"
@@ -274,6 +268,50 @@ def photographs(*, encoder: str = ENCODER, seed: int = 0, tell: Tell = silent) -
         classes=tuple(Path(name).stem for name in PHOTOGRAPHS), licence="free, by file: scikit-image's data/README.txt",
         source=f"left half -> right half, {encoder}",
     )  # fmt: skip
+
+
+def photograph_tracks(
+    *, tracks: int = 4, frames: int = 20, encoder: str = ENCODER, seed: int = 0, tell: Tell = silent
+) -> Gallery:
+    """The same photographs, two tiles of each left half, asked with videos: views that wander over a tile of the right.
+
+    Views as in `emoji_tracks`; whose right half is shown is drawn by seed.  For smoke runs.
+    frames: 20 or more.  Raises MissingExtraError where scikit-image is not installed.
+    """
+    check_frames(frames)
+    place, stills = _photographs_folder(), 2
+    names = PHOTOGRAPHS
+    shown = np.sort(np.random.default_rng(seed).permutation(len(names))[:tracks]).tolist()
+    makes = [tile for at, name in enumerate(names) for tile in _tiles(place / "data" / name, at, seed)[:stills]]
+    keys = [f"{name} tile {tile} seed {seed}" for name in names for tile in range(stills)]
+    for at in shown:
+        whole = _tiles(place / "data" / names[at], at, seed)[LEFT_TILES]
+        makes += [_seen_maker(whole, view) for view in wandering(frames, seed=[seed, at])]
+        keys += [f"{names[at]} view {seed} {frame} of {frames}" for frame in range(frames)]
+    source = f"tiles 2 {hash_of([place / 'data' / name for name in names])}{VIEWS_VERSION}"
+    rows = unit(features_of(makes, keys, source=source, encoder=encoder, tell=tell))
+    split, y = stills * len(names), np.repeat(np.arange(len(names)), stills)
+    return Gallery(
+        "photographs, tracks", rows[:split], y, rows[split:], np.repeat(np.array(shown, np.int64), frames),
+        classes=tuple(Path(name).stem for name in names), licence="free, by file: scikit-image's data/README.txt",
+        source=f"left half -> videos of the right, {encoder}", seed=seed,
+        tracks=np.repeat(np.arange(len(shown)), frames),
+    )  # fmt: skip
+
+
+def _photographs_folder() -> Path:
+    place = package_folder("skimage")
+    if place is None:
+        raise MissingExtraError("photographs need scikit-image: pip install 'lightmeter[demo]'")
+    return place
+
+
+def _seen_maker(make: Make, view: View) -> Make:
+    def framed() -> Image | None:
+        picture = make()
+        return None if picture is None else seen(picture, view)
+
+    return framed
 
 
 def _tiles(path: Path, number: int, seed: int) -> list[Make]:
@@ -296,5 +334,5 @@ def _tile_maker(path: Path, right: bool, draw: list[float]) -> Make:
 
 REAL: dict[str, Callable[..., Gallery]] = {
     "emoji": emoji, "emoji-tracks": emoji_tracks, "fashion-mnist": fashion, "tuxpaint-stamps": stamps,
-    "photographs": photographs,
+    "photographs": photographs, "photograph-tracks": photograph_tracks,
 }  # fmt: skip

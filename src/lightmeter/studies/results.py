@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from lightmeter.assets.files import write_whole
 from lightmeter.meter.record import Record, hash_of, write_results
-from lightmeter.report.plots import bars_png, curves_png, frontier_png
+from lightmeter.report.plots import curves_png, frontier_png
 from lightmeter.report.text import table
 from lightmeter.studies.comparison import Beside, Outcome, SectionResult, StudyResult
 from lightmeter.studies.published import Cell, published
 
 SCHEMA = "study/1"
+MAJORITY = "majority"
 
 
 def study_text(result: StudyResult) -> str:
@@ -37,7 +39,10 @@ def _section_lines(section: SectionResult) -> list[str]:
         printed = published(beside.table)
         columns = ", ".join(name for name in (beside.error, beside.time) if name)
         lines += [f"published: seed {printed.seed}, {printed.place}, {columns}; other data, another machine"]
-    lines += [table([table_row(outcome, beside) for outcome in section.outcomes], width=44)]
+    frames = section.gallery.frames if section.gallery is not None else None
+    rows = [table_row(outcome, beside, frames=frames) for outcome in section.outcomes]
+    told = [name for name in dict.fromkeys(name for row in rows for name in row) if any(row.get(name) for row in rows)]
+    lines += [table(rows, told, width=44)]
     if section.gallery is not None:
         lines += [f"not run: {each.row.label}: {each.why}" for each in section.outcomes if not each.ran]
         lines += [
@@ -48,20 +53,28 @@ def _section_lines(section: SectionResult) -> list[str]:
     return lines
 
 
-def table_row(outcome: Outcome, beside: Beside | None = None) -> dict[str, Any]:
-    """One line of the table. Numbers are text, so that `not run` may stand among them."""
-    trial, build = outcome.trial, outcome.build
+def table_row(outcome: Outcome, beside: Beside | None = None, *, frames: float | None = None) -> dict[str, Any]:
+    """One line of the table. Numbers are text, so that `not run` may stand among them.
+
+    frames: of a track, mean; None for single pictures.  Where the seed prints accuracies, ours is one too.
+    """
+    trial, build, told = outcome.trial, outcome.build, outcome.told
     row: dict[str, Any] = {"row": outcome.row.label, "of": outcome.row.role}
+    quality = "accuracy %" if beside is not None and beside.accuracy else "error %"
     if trial is None or outcome.right is None or outcome.agreement is None or build is None:
-        row |= {"error %": "not run"}
+        row |= {quality: "not run"}
     else:
-        low, high = outcome.right.rest.interval()
+        share = outcome.right if quality == "accuracy %" else outcome.right.rest
+        low, high = share.interval()
         row |= {
-            "error %": f"{100 * outcome.right.rest.value:5.2f}",
+            quality: f"{100 * share.value:5.2f}",
             "from-to": f"{100 * low:.1f}-{100 * high:.1f}",
             "ms": _number(1000 * trial.price("cpu_s")),
+            "ms/frame": None if frames is None else _number(1000 * trial.price("cpu_s") / frames),
+            "frames used": None if frames is None else _number(told.frames or frames),
             "agree %": f"{100 * outcome.agreement.value:6.2f}",
-            "kB read": _number(outcome.told.bytes_read, 1e-3),
+            "kB read": _number(told.bytes_read, 1e-3),
+            "measured": _number(told.measured),
             "build s": _number(build.cpu_s),
             "batch/s": _number(outcome.batch_per_s),
             "add ms": _number(outcome.add_ms),
@@ -94,7 +107,8 @@ def json_rows(result: StudyResult) -> list[dict[str, Any]]:
 
 def _json_row(section: SectionResult, outcome: Outcome) -> dict[str, Any]:
     row = {
-        "section": section.section.title, "row": outcome.row.label, "spec": outcome.row.spec, "role": outcome.row.role,
+        "section": section.section.title, "row": outcome.row.label, "spec": outcome.spec or outcome.row.spec,
+        "role": outcome.row.role,
         "state": "run" if outcome.ran else "not run", "why": outcome.why,
         "published": _published_json(section, outcome),
     }  # fmt: skip
@@ -104,7 +118,8 @@ def _json_row(section: SectionResult, outcome: Outcome) -> dict[str, Any]:
     return row | outcome.trial.as_json() | {
         "error": {"share": outcome.right.rest.value, "low": low, "high": high, "queries": outcome.right.n},
         "agreement": outcome.agreement.value, "bytes_read": outcome.told.bytes_read,
-        "survivors": list(outcome.told.survivors), "proven": outcome.told.proven, "size_bytes": outcome.size_bytes,
+        "survivors": list(outcome.told.survivors), "proven": outcome.told.proven, "measured": outcome.told.measured,
+        "frames": outcome.told.frames, "size_bytes": outcome.size_bytes,
         "build": None if outcome.build is None else outcome.build.as_json(), "batch_per_cpu_s": outcome.batch_per_s,
         "add_ms": outcome.add_ms, "remove_ms": outcome.remove_ms, "differs": outcome.differs,
         "coverage_risk": None if outcome.curve is None else outcome.curve.rows(40),
@@ -155,14 +170,16 @@ def study_record(result: StudyResult) -> Record:
 def write_study(result: StudyResult, out: Path) -> list[Path]:
     """Write table, record and pictures into a folder, each file whole; returns them.
 
-    NAME-SCALE.txt and .json; for each gallery NAME-SCALE-GALLERY- and: `frontier.png` (accuracy over CPU-seconds a
-    query), `risk.png` (what "unknown" buys), `survivors.png` (rows still in the race after each level), the last two
-    where a row tells of it.
+    study-NAME-SCALE.txt and .json; for each gallery study-NAME-SCALE-GALLERY- and: `frontier.png` (accuracy over
+    CPU-seconds a query, without the most frequent class, which would squeeze the rest), `risk.png` (what "unknown"
+    buys), `survivors.png` (rows still in the race after each level, of rows that narrow it); the last two where a row
+    tells of it.
     """
-    stem = f"{result.study.name}-{result.asked.scale}"
+    record = study_record(result)
+    stem = record.id
     files = [
         write_whole(out / f"{stem}.txt", study_text(result) + "\n"),
-        write_results(out / f"{stem}.json", study_record(result)),
+        write_results(out / f"{stem}.json", record),
     ]
     for section in result.sections:
         files += _pictures(section, out, f"{stem}-{_slug(section.section.title)}")
@@ -178,12 +195,19 @@ def _slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
+def _narrows(survivors: tuple[float, ...]) -> bool:
+    """Whether each level leaves no more rows than the one before; other indexes count there what they measured."""
+    return len(survivors) > 1 and all(later <= earlier for earlier, later in pairwise(survivors))
+
+
 def _pictures(section: SectionResult, out: Path, stem: str) -> list[Path]:
     title, done = section.section.title, [each for each in section.outcomes if each.ran]
     files = []
-    if done:
+    trials = [each.trial for each in done if each.trial is not None]
+    shown = [each.trial for each in done if each.trial is not None and each.row.spec != MAJORITY] or trials
+    if shown:
         files.append(out / f"{stem}-frontier.png")
-        frontier_png([each.trial for each in done if each.trial is not None], files[-1], title=title)
+        frontier_png(shown, files[-1], title=title)
     curves = {
         each.row.label: (each.curve.coverage.tolist(), each.curve.risk.tolist())
         for each in done
@@ -191,14 +215,12 @@ def _pictures(section: SectionResult, out: Path, stem: str) -> list[Path]:
     }
     if curves:
         files.append(out / f"{stem}-risk.png")
-        labels = {"x_label": "share of queries answered", "y_label": "wrong among the answers"}
-        curves_png(curves, files[-1], title=title, **labels)
-    survivors = {
-        f"{each.row.label}, level {level}": rows
-        for each in done
-        for level, rows in enumerate(each.told.survivors, start=1)
-    }
+        y_label = "wrong among the answers"
+        curves_png(curves, files[-1], title=title, x_label="share of queries answered", y_label=y_label)
+    narrowing = {each.told.survivors: each.row.label for each in reversed(done) if _narrows(each.told.survivors)}
+    survivors = {label: (range(1, len(told) + 1), told) for told, label in reversed(narrowing.items())}
     if survivors:
         files.append(out / f"{stem}-survivors.png")
-        bars_png(survivors, files[-1], label="rows still in the race, mean over queries", title=title)
+        y_label = "rows still in the race, mean"
+        curves_png(survivors, files[-1], title=title, x_label="level", y_label=y_label, y_log=True)
     return files
