@@ -72,7 +72,9 @@ def test_a_step_grows_brighter_to_the_right(step, tmp_path):
     assert (code, out) == (0, "")
     assert pixels_of(tmp_path / "out.png")[2].tolist() == [128, 128, 255, 255, 128, 128]
     assert "6 x 5 pixels of sobel/axis=x" in err
-    assert "level 128 is 0" in err
+    assert err.splitlines()[0] == f"sobel/axis=x over {step} …", "said before it is done: large pictures take a while"
+    assert "response = (level - 128) * 0.0315, of a picture from 0 (black) to 1 (white)" in err, "4 / 127"
+    assert "clipped" not in err
     assert "CPU" in err, "no answer without its price"
     assert sorted(os.listdir(tmp_path)) == ["out.png", "step.png"], "nothing is left beside it"
 
@@ -95,7 +97,10 @@ def test_json_says_how_to_read_the_levels(inline, photo, tmp_path):
     response = convolve(grey(photo), kernel, stride=2, padding="wrap")
     assert (told["least"], told["greatest"]) == pytest.approx((response.min(), response.max()), abs=1e-6)
     drawn = (pixels_of(tmp_path / "o.png").astype(float) - told["zero_level"]) * told["unit_per_level"]
-    np.testing.assert_allclose(drawn, response, atol=0.51 * told["unit_per_level"])
+    strong = np.sort(np.abs(response), axis=None)[-1 - response.size // 100]
+    assert told["unit_per_level"] == pytest.approx(strong / 127, rel=1e-4)
+    assert told["clipped"] == 3, "of 320"
+    np.testing.assert_allclose(drawn, response.clip(-strong, strong), atol=0.51 * told["unit_per_level"])
     assert told["cost"]["cpu_s"] > 0
     assert told["cost"]["macs"] > 0
 
@@ -108,8 +113,12 @@ def test_the_block_is_convolution_detector_pooling(inline, photo, tmp_path):
         response = pooled(relu(convolve(grey(photo), build("laplacian", "filter").kernel)), 3, how=how)
         drawn = pixels_of(tmp_path / "o.png")
         assert drawn.shape == (10, 13)
-        np.testing.assert_allclose(drawn * told["unit_per_level"], response, atol=0.51 * told["unit_per_level"])
+        strong = np.sort(response, axis=None)[-1 - response.size // 100]
+        np.testing.assert_allclose(
+            drawn * told["unit_per_level"], response.clip(max=strong), atol=0.51 * told["unit_per_level"]
+        )
         assert drawn.max() == 255
+        assert told["clipped"] == (response > strong).sum() == 1
 
 
 def test_colours_are_filtered_each_alone(inline, photo, tmp_path):
@@ -128,7 +137,29 @@ def test_every_padding_is_done(inline, photo, padding):
     made = filtered(photo, ask)
     response = convolve(grey(photo), build("laplacian", "filter").kernel, padding=padding)
     assert made.pixels.shape == response.shape
-    np.testing.assert_allclose((made.pixels - 128.0) * made.unit_per_level, response, atol=0.51 * made.unit_per_level)
+    strong = 127 * made.unit_per_level
+    drawn = (made.pixels - 128.0) * made.unit_per_level
+    np.testing.assert_allclose(drawn, response.clip(-strong, strong), atol=0.51 * made.unit_per_level)
+
+
+@pytest.mark.parametrize("options", [[], ["--relu"], ["--colour"]])
+def test_a_dark_border_does_not_leave_the_rest_grey(inline, tmp_path, options):
+    """Scaled by the strongest response, this picture's faint waves were one or two levels from mid-grey."""
+    waves = 140 + 6 * np.sin(np.arange(600) / 4)[None] * np.sin(np.arange(400) / 4)[:, None]
+    waves[:2], waves[-2:] = 0, 0
+    Pillow.fromarray(waves.astype(np.uint8)).convert("RGB").save(tmp_path / "bordered.png")
+    _, out, err = run("laplacian", tmp_path / "bordered.png", tmp_path / "o.png", "--json", *options)
+    told = json.loads(out)
+    drawn = pixels_of(tmp_path / "o.png")[10:-10].astype(float)
+    assert drawn.std() > 25
+    assert told["clipped"] == 1200 if "--relu" in options else told["clipped"] == 2400
+    assert told["greatest"] > 10 * (255 - told["zero_level"]) * told["unit_per_level"], "all is told, though not drawn"
+    assert err == ""
+
+
+def test_clipped_pixels_are_named(inline, photo, tmp_path):
+    _, _, err = run("sobel", photo, tmp_path / "o.png")
+    assert "12 pixels are clipped: responses go from -" in err, "a hundredth of 1,240"
 
 
 @pytest.mark.parametrize("spec", ["sobel", "laplacian", "difference-of-gaussians", "gabor"])
@@ -161,7 +192,7 @@ def test_options_that_change_nothing_are_named(inline, photo, tmp_path):
     assert "correlation and convolution are one" in err
     assert "ReLU changes nothing" in err
     _, _, err = run("sobel", photo, tmp_path / "o.png", "--correlate", "--relu")
-    assert "one" not in err.replace("one level", "")
+    assert "are one" not in err
     assert "nothing" not in err
 
 
@@ -250,7 +281,9 @@ def test_wrong_use(photo, tmp_path):
             run(spec, photo, out)
     with pytest.raises(InvalidValueError, match=r"OUT must end in \.png, got 'o\.jpg'"):
         run("sobel", photo, tmp_path / "o.jpg")
-    assert not out.exists()
+    with pytest.raises(InvalidValueError, match=r"OUT must lie in a folder that is there, got '.*o\.png': make '.*b'"):
+        run("sobel", photo, tmp_path / "a" / "b" / "o.png")
+    assert sorted(os.listdir(tmp_path)) == ["photo.png"]
 
 
 @pytest.mark.parametrize(

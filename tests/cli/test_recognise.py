@@ -23,18 +23,21 @@ def classes(tmp_path_factory):
 
 def test_a_picture_is_answered_with_label_distance_certificate_and_price(classes, tmp_path):
     query = picture(tmp_path / "q.png", "blue", seed=77)
-    code, out, err = run("recognise", classes, query, *QUICK)
+    code, out, err = run("recognise", classes, query, *QUICK, "--at-least", "0.98")
     assert code == 0
     head, line = out.splitlines()
     assert head.split() == ["query", "label", "distance", "confidence", "nearest", "certificate", "price"]
     assert " blue " in line
     assert "exact: " in line
     assert "CPU-ms" in line
-    assert "4 classes, 16 rows" in err
+    assert "classes: 4, rows: 16" in err
     assert "needs at least" in err, "the roofline"
     assert "chosen" in err, "what was chosen among what"
-    assert "1 files lie in no class folder" in err
+    assert "left out, in no class folder: 1 of the files" in err
     assert "CPU-s" in err
+    again = run("recognise", classes, query, *QUICK, "--at-least", "0.98")[2]
+    assert "as measured on 20" in again
+    assert "needs at least" not in again, "what was said once is not said again"
 
 
 def test_json_has_one_line_an_answer_and_the_price(classes, tmp_path):
@@ -127,4 +130,55 @@ def test_wrong_use_is_one_sentence(classes, tmp_path):
     (tmp_path / "empty").mkdir()
     code, _, err = run("recognise", tmp_path / "empty", query, *QUICK)
     assert code == 1
-    assert "must hold pictures or videos" in err
+    assert "must hold one folder a class" in err
+    assert not list((tmp_path / "empty").iterdir()), "nothing is left behind"
+    assert run("recognise", classes, query, *QUICK, "--outside", "0.9")[0] == 2
+    code, _, err = run("recognise", classes, query, "--encoder", "log-mel")
+    assert (code, "must take pictures" in err) == (1, True)
+    code, _, err = run("recognise", classes, query, *QUICK, "--index", "three-way")
+    assert (code, "tells its own" in err) == (1, True)
+
+
+def test_a_mistake_does_not_cost_the_indexing(tmp_path):
+    picture(tmp_path / "g" / "red" / "1.png", "red")
+    query = picture(tmp_path / "q.png", "red")
+    assert run("recognise", tmp_path / "g", query, *QUICK, "--index", "granulair")[0] == 1
+    assert not (tmp_path / "g" / ".lightmeter").exists()
+
+
+def test_half_a_gallery_answers_nothing(classes, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from lightmeter.library import recognising
+
+    real = recognising.index
+    monkeypatch.setattr(recognising, "index", lambda *args, **options: replace(real(*args, **options), stopped=True))
+    code, out, _ = run("recognise", classes, picture(tmp_path / "q.png", "red"), *QUICK)
+    assert (code != 0, out) == (True, ""), "stopped, as by Ctrl-C: 130 on the command line"
+
+
+def test_the_encoder_that_is_asked_for_answers(tmp_path):
+    for colour in ("red", "blue"):
+        picture(tmp_path / "g" / colour / "1.png", colour)
+    query = picture(tmp_path / "q.png", "red", seed=5)
+    for bins in (4, 3, 4):
+        _, out, _ = run("recognise", tmp_path / "g", query, "--encoder", f"color-histogram/bins={bins}", "--json", "-q")
+        assert rows(out)[-1]["encoder"] == f"color-histogram/bins={bins}"
+
+
+def test_a_folder_asks_with_its_files_and_a_cut_one_is_named(classes, tmp_path):
+    whole = picture(tmp_path / "q" / "a.jpg", "red", size=(400, 300))
+    (tmp_path / "q" / "b.jpg").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    code, out, _ = run("recognise", classes, tmp_path / "q", *QUICK, "--json", "--quiet")
+    assert code == 0
+    first, second, price = rows(out)
+    assert (first["damaged"], bool(second["damaged"])) == (None, True)
+    assert price["queries"] == 2
+    assert "damaged, used all the same" in run("recognise", classes, tmp_path / "q", *QUICK)[2]
+
+
+def test_of_two_classes_as_near_both_are_named(tmp_path):
+    same = picture(tmp_path / "g" / "red" / "1.png", "red")
+    picture(tmp_path / "g" / "crimson" / "1.png", "red")
+    picture(tmp_path / "g" / "blue" / "1.png", "blue")
+    assert " crimson or red " in run("recognise", tmp_path / "g", same, *QUICK)[1]

@@ -6,30 +6,36 @@ import json
 import sys
 import types
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from lightmeter.cli.main import cli
-from lightmeter.errors import InvalidValueError, UnknownNameError
+from lightmeter.cli.study import study
+from lightmeter.errors import InvalidValueError
 from lightmeter.studies import comparison
 from lightmeter.studies.candidates import class_means_row, majority_row
-from lightmeter.studies.comparison import Section, Study
+from lightmeter.studies.comparison import Beside, Section, Study
 from lightmeter.studies.galleries import mixture
+from lightmeter.studies.names import STUDIES
 from lightmeter.studies.user_gallery import user_gallery
 
 
 def sections(asked):
     if asked.data is not None:
-        return [Section("mine", lambda: user_gallery(asked.data, seed=asked.seed))]
+        beside = Beside("caltech-101", "Inception v1, error", "Inception v1, time")
+        return [Section("mine", lambda: user_gallery(asked.data, seed=asked.seed), beside)]
     return [Section("mixture", lambda: mixture("smoke", seed=asked.seed))]
 
 
 @pytest.fixture(autouse=True)
 def toy(monkeypatch):
-    made = Study("toy", "Which is best?", (majority_row(), class_means_row()), sections)
+    made = Study("toy", "Which is best?", (majority_row(), class_means_row()), sections, notes=("all data",),
+                 gallery_notes=("mixtures",))  # fmt: skip
     monkeypatch.setitem(sys.modules, "toy_studies", types.SimpleNamespace(TOY=made))
-    monkeypatch.setitem(comparison.STUDIES, "toy", "toy_studies:TOY")
+    monkeypatch.setitem(STUDIES, "toy", "toy_studies:TOY")
+    monkeypatch.setattr(study.params[0], "type", click.Choice(list(STUDIES)))
 
 
 def run(*args):
@@ -60,10 +66,10 @@ def test_seed_and_out(tmp_path):
         done = run("toy", "--seed", seed, "--out", tmp_path / str(seed), "--quiet", "--json")
         found = json.loads(done.stdout.splitlines()[1])["error"]["share"]
         assert shares.setdefault(seed, found) == found
-    record = json.loads((tmp_path / "1" / "toy-smoke.json").read_text())
+    record = json.loads((tmp_path / "1" / "study-toy-smoke.json").read_text())
     assert record["seed"] == 1
-    assert record["data_hash"] != json.loads((tmp_path / "0" / "toy-smoke.json").read_text())["data_hash"]
-    assert (tmp_path / "1" / "toy-smoke-mixture-frontier.png").exists()
+    assert record["data_hash"] != json.loads((tmp_path / "0" / "study-toy-smoke.json").read_text())["data_hash"]
+    assert (tmp_path / "1" / "study-toy-smoke-mixture-frontier.png").exists()
 
 
 def test_data_of_the_user(tmp_path, monkeypatch):
@@ -74,15 +80,45 @@ def test_data_of_the_user(tmp_path, monkeypatch):
     done = run("toy", "--scale", "paper", "--data", tmp_path)
     assert done.exit_code == 0
     assert "120 x 256, 20 classes, 60 queries" in done.stdout
+    assert "published: seed 004, Caltech-101" in done.stdout, "asked for by --scale paper"
+
+
+def test_data_of_the_user_get_neither_published_numbers_nor_notes_on_our_galleries(tmp_path):
+    gallery = mixture("smoke", seed=5)
+    np.savez(tmp_path / "gallery.npz", x=gallery.x, y=gallery.y)
+    np.savez(tmp_path / "queries.npz", x=gallery.queries, y=gallery.truth)
+    done = run("toy", "--data", tmp_path, "--out", tmp_path / "out", "--quiet")
+    assert done.exit_code == 0
+    assert "published" not in done.stdout
+    assert "not run" not in done.stdout, "rows that are published only"
+    assert "note: all data" in done.stdout
+    assert "mixtures" not in done.stdout
+    assert json.loads((tmp_path / "out" / "study-toy-smoke.json").read_text())["notes"]["notes"] == ["all data"]
+    assert "note: mixtures" in run("toy", "--quiet").stdout
+
+
+@pytest.mark.parametrize("inside", [None, "a_class"])
+def test_data_without_a_gallery_are_refused(tmp_path, inside):
+    if inside:
+        (tmp_path / inside).mkdir()
+    done = run("toy", "--data", tmp_path, "--quiet")
+    assert isinstance(done.exception, InvalidValueError)
+    assert done.exception.exit_code == 1
+    assert str(done.exception).startswith("--data must hold ")
+    assert done.stdout == ""
+
+
+def test_help_lists_the_studies():
+    assert "caltech" in run("--help").stdout
+    assert "{caltech|faces|ann|toy}" in run("--help").stdout.replace("\n", "").replace("  ", "")
 
 
 def test_says_what_is_wrong(tmp_path):
     assert run("toy", "--scale", "huge").exit_code == 2
     assert run("toy", "--data", tmp_path / "none").exit_code == 2
-    for args, error, said in (
-        (["toys"], UnknownNameError, "did you mean 'toy'"),
-        (["toy", "--scale", "paper"], InvalidValueError, "--scale paper needs --data"),
-    ):
-        done = run(*args)
-        assert isinstance(done.exception, error)
-        assert said in str(done.exception)
+    done = run("toys")
+    assert done.exit_code == 2
+    assert "'toys' is not one of 'caltech', 'faces', 'ann', 'toy'" in done.stderr
+    done = run("toy", "--scale", "paper")
+    assert isinstance(done.exception, InvalidValueError)
+    assert "--scale paper needs --data" in str(done.exception)

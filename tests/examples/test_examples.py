@@ -45,6 +45,16 @@ def test_filters(pictures, tmp_path):
     assert (tmp_path / "filters.png").stat().st_size > 50_000
 
 
+@pytest.mark.parametrize("args", [(), ("a.png", "b.png")])
+def test_filters_says_how_it_is_called(tmp_path, args):
+    command = [sys.executable, EXAMPLES / "filters.py", *args]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert (
+        done.stderr == "usage: python examples/filters.py PICTURE (it writes filters.png into the folder you are in)\n"
+    )
+
+
 def test_recognise(tmp_path):
     said = run("recognise.py", cwd=tmp_path)
     assert "exact: True" in said

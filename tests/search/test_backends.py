@@ -16,9 +16,10 @@ from lightmeter.parts import build
 from lightmeter.search.backends.brute import Brute
 from lightmeter.search.backends.faiss import Faiss
 from lightmeter.search.backends.kd_forest import KdForest
-from lightmeter.search.backends.rerank import measured
+from lightmeter.search.backends.rerank import measured, nearest_of_each
 from lightmeter.search.backends.trees import Trees
 from lightmeter.search.backends.usearch import Usearch
+from lightmeter.search.dissimilarity import Gallery, dissimilarity
 from lightmeter.search.table import INDEXES
 
 SPECS = {
@@ -340,3 +341,41 @@ def test_options_out_of_range_are_refused():
             make()
     with pytest.raises(InvalidValueError, match="take metric=cosine"):
         Usearch(stored="i8")
+
+
+@pytest.mark.parametrize("spec", there())
+def test_k_may_be_an_integer_of_numpy(spec):
+    x, queries = clustered(rows=100)
+    index = build(spec, "index").fit(x)
+    assert index.search(queries[:1], np.int64(3)).ids.tolist() == index.search(queries[:1], 3).ids.tolist()
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+@pytest.mark.parametrize("count", [1, 7])
+def test_what_was_proposed_is_sorted_once_each_and_filled_up(metric, count):
+    """Whatever a library proposes: in any order, twice, with gaps, fewer or more than k; ties to the lowest id."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-1, 2, (50, 3)).astype(np.float32)  # many equal, some zero
+    queries = rng.integers(-1, 2, (count, 3)).astype(np.float32)
+    gallery = Gallery.of(dissimilarity(metric), x)
+    for most in (1, 2, 5, 40):
+        for k in (1, 3, 8):
+            proposed = rng.integers(-1, 50, (count, most))
+            ids, distances = nearest_of_each(gallery, queries, proposed, k)
+            for at in range(count):
+                own = np.unique(proposed[at][proposed[at] >= 0])
+                far = measured(metric, queries[at], x[own])
+                best = np.lexsort((own, far))[:k]
+                none = k - len(best)
+                assert ids[at].tolist() == own[best].tolist() + [-1] * none
+                assert distances[at].tolist() == far[best].tolist() + [np.inf] * none
+
+
+def test_a_gallery_counts_its_rows_as_they_leave():
+    gallery = Gallery.of(dissimilarity("l2"), np.eye(4))
+    assert (len(gallery), gallery.whole) == (4, True)
+    gallery.remove(np.array([1, 1]))
+    gallery.add(np.eye(4, dtype=np.float32)[:2])
+    assert (len(gallery), gallery.whole) == (5, False)
+    again = Gallery.kept(gallery.measure, gallery.arrays())
+    assert (len(again), again.whole) == (5, False)

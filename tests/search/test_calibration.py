@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -60,6 +61,11 @@ def test_said_and_kept():
     assert "at most 1.0% misses with 95% confidence, from 400 validation queries" in found.said()
     assert Calibration.from_json(json.loads(json.dumps(found.as_json())), levels=2) == found
     assert exact_calibration(2).said() == "exact"
+    own = replace(found, asked="rows of the gallery")
+    assert own.said().startswith("about 1.0% misses or fewer, estimated on")
+    assert replace(found, stale=True).said().startswith("exact: rows came or went")
+    assert found.kappas_for(2) == (1.0, 1.0), "learnt for one neighbour"
+    assert found.kappas_for(1) == found.kappas
 
 
 def test_rates_must_be_rates():

@@ -238,6 +238,42 @@ def test_calibrated_miss_rate_over_twenty_seeds():
     assert np.mean([ratio for _, ratio in found]) < 0.5
 
 
+def test_a_promise_is_void_when_rows_come_or_go():
+    """κ was learnt on other rows: a calibrated index searches exactly until it is calibrated again."""
+    rng = np.random.default_rng(0)
+    x, queries = mixture(rng, 2000, 200).astype(np.float32), mixture(rng, 700, 200).astype(np.float32)
+    loose = Granular(granules=(32, 96)).fit(x).calibrated(queries, alpha=0.05)
+    assert not loose.calibration.exact
+    strange = (20 * gaussian(rng, 300, 200)).astype(np.float32)
+    loose.add(strange)
+    assert "calibrate again" in loose.calibration.said()
+    asked = strange[:100] + gaussian(rng, 100, 200).astype(np.float32)
+    assert_true(loose, np.concatenate([x, strange]), asked, 1, "l2")
+    again = loose.calibrated(queries, alpha=0.05)
+    assert not again.calibration.stale
+    named = Granular(kappa=0.3).fit(x)
+    named.remove(np.array([0]))
+    assert named.calibration.kappas == (0.3, 0.3), "a κ that the user named promises nothing"
+
+
+def test_more_neighbours_than_were_promised_are_searched_exactly():
+    rng = np.random.default_rng(0)
+    x, queries = mixture(rng, 1500, 100).astype(np.float32), mixture(rng, 650, 100).astype(np.float32)
+    loose = Granular(granules=(16, 32)).fit(x).calibrated(queries[:600], alpha=0.05)
+    assert not loose.calibration.exact
+    assert_true(loose, x, queries[600:], 8, "l2")
+    wide = Granular(granules=(16, 32)).fit(x).calibrated(queries[:600], alpha=0.05, k=8)
+    assert "k up to 8" in wide.calibration.said()
+    missed = wide.search(queries[600:], 8).distances > loose.search(queries[600:], 8).distances
+    assert missed.any(axis=1).mean() < 0.2
+
+
+@pytest.mark.parametrize("kappa", [np.nan, -5, 2])
+def test_kappa_is_a_share(kappa):
+    with pytest.raises(InvalidValueError, match="kappa must be 0 to 1"):
+        Granular().fit(np.eye(4)).with_kappa(kappa)
+
+
 # -- changing, keeping ----------------------------------------------------------------------------------------------
 
 
@@ -306,11 +342,10 @@ def test_a_damaged_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "forged"),
     [
-        ("codes.0", np.zeros((9, 32), np.int8)), ("codes.1", np.zeros((2, 16), np.int8)),
-        ("vectors", np.zeros((4, 40))),
-        ("lens.basis", np.zeros((32, 8), np.int8)), ("lens.mix", np.zeros((32, 31), np.float32)),
-        ("energies", np.zeros(8, np.float32)), ("residuals.1", np.zeros(9, np.float64)),
-        ("errors.0", np.full(9, np.nan, np.float32)), ("lens.mean", np.zeros(39, np.float32)),
+        ("vectors", np.zeros((4, 40))), ("lens.basis", np.zeros((32, 8), np.int8)),
+        ("lens.mix", np.zeros((32, 31), np.float32)), ("lens.mix", 2 * np.eye(32, dtype=np.float32)),
+        ("removed", np.zeros(8, bool)), ("removed", np.zeros(9, np.int8)), ("lens.mean", np.zeros(39, np.float32)),
+        ("lens.basis_step", np.full(32, np.nan, np.float32)),
     ],
 )  # fmt: skip
 def test_a_forged_folder_is_refused_before_the_kernels_read_it(name, forged, tmp_path):
@@ -324,7 +359,7 @@ def test_a_forged_folder_is_refused_before_the_kernels_read_it(name, forged, tmp
 @pytest.mark.parametrize(
     "change",
     [
-        {"spec": "brute"}, {"spec": "granular/granules=[64,192]"}, {"spec": "granular/metric=cosine,granules=[16,16]"},
+        {"spec": "brute"}, {"spec": "granular/granules=[64,192]"},
         {"steps": [1.0]}, {"scale": 0.0}, {"scale": "1"}, {"calibration": {}}, {"calibration": None},
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from lightmeter.errors import InvalidValueError
 from lightmeter.parts import build
@@ -45,7 +46,9 @@ def test_the_runner_up_is_found_behind_many_rows_of_one_class():
 
 def test_one_class_has_no_runner_up():
     found = recogniser([[1, 0]], [0], ["only"]).recognise(np.array([[0.0, 1.0]]))
-    assert (found.label, found.runner_up, found.confidence) == (0, UNKNOWN, 1.0)
+    assert (found.label, found.runner_up) == (0, UNKNOWN)
+    assert np.isnan(found.confidence)
+    assert named(found, ["only"])["confidence"] is None
     assert named(found, ["only"])["runner_up_distance"] is None
 
 
@@ -96,7 +99,25 @@ def test_the_promised_risk_holds_on_fresh_queries():
             answered += found.label != UNKNOWN
             wrong += found.label not in (UNKNOWN, want)
     assert answered > 50
-    assert wrong / answered < 0.15
+    assert binom.sf(wrong - 1, answered, 0.1) > 1e-3
+
+
+def test_posteriors_are_shares(compass):
+    """Distances of (3, 4) / 5: those worked above, and 2 − 2·(−1.4/√2) from south-west."""
+    shares = compass.posteriors(np.array([[3.0, 4.0]]), n=2.0)[0]
+    nearest = 2 - 2 * (0.6 * 0.1 + 0.8) / np.sqrt(1.01)
+    weights = np.exp(-2 * np.array([nearest, 0.8, 2 + 2.8 / np.sqrt(2)]))
+    np.testing.assert_allclose(shares, weights / weights.sum(), rtol=1e-5)
+
+
+def test_two_searches_cost_both():
+    """Eight nearest rows of one class: the runner-up takes a second search, and the certificate counts it."""
+    rng = np.random.default_rng(0)
+    crowd = np.concatenate([[1.0] * 50, rng.standard_normal(50) * 0.01]).reshape(2, 50).T
+    made = recogniser([*crowd, [0, 1]], [0] * 50 + [1], "ab")
+    found = made.recognise(np.array([[1.0, 0.2]]))
+    alone = made.index.search(np.array([[1.0, 0.2]]), 8).certificates[0]
+    assert found.certificate.bytes_read > alone.bytes_read
 
 
 def test_copies_in_one_file_do_not_vouch_for_each_other():
@@ -116,6 +137,10 @@ def test_refusals(compass):
         compass.recognise(np.empty((0, 2)))
     with pytest.raises(InvalidValueError, match="outside must be 0 to 1"):
         compass.with_unknown(risk=0.1, outside=2)
+    with pytest.raises(InvalidValueError, match="may miss: take `granular`"):
+        Recogniser(compass.gallery, Granular(metric="cosine", kappa=0.5).fit(compass.gallery.vectors)).with_unknown(
+            risk=0.1
+        )
     with pytest.raises(InvalidValueError, match="3 classes or more"):
         recogniser([[1, 0], [0, 1]], [0, 1], "ab").with_unknown(risk=0.1)
     with pytest.raises(InvalidValueError, match=r"labels must be in 0\.\.0"):
@@ -128,7 +153,8 @@ def test_every_fusion_has_what_it_needs(spec):
     found = recogniser(rows, labels, map(str, range(12))).recognise(
         centres[7] + 0.1 * np.random.default_rng(3).standard_normal((5, 24)), fusion=build(spec, "fusion")
     )
-    assert (found.guess, found.frames) == (7, 5)
+    assert found.guess == 7
+    assert found.frames == 5 or spec == "early-map"
 
 
 def test_an_exact_index_without_certificates_measured_everything(compass):

@@ -134,6 +134,10 @@ def test_a_pca_takes_no_more_components_than_there_are(tracks):
     assert fitted.spec == "knn/pca=60; map"
 
 
+def test_one_still_a_person_is_no_reason_to_warn(tracks):
+    assert scored_row("SVM", "svm/kernel=rbf", "seed").fit(few(tracks, 10)).labels(tracks.asked).shape == (12,)
+
+
 def test_rows_share_what_was_fitted_and_each_says_what_it_cost(tracks, monkeypatch):
     times = []
     monkeypatch.setattr(faces, "built", lambda fit: times.append(1) or (fit(), "a cost"))

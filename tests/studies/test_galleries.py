@@ -403,9 +403,13 @@ class TestPicturesOfTheUser:
         made = user_gallery(tmp_path / "mine", per_class=7, encoder=COLOURS)
         assert made.classes == ("blue", "red"), "clutter is no class"
         assert (np.bincount(made.y).tolist(), np.bincount(made.truth).tolist()) == ([5, 5], [5, 5])
+        assert made.source.startswith("5 of a class drawn by seed 0"), "what was drawn, not what was asked for"
         made = user_gallery(tmp_path / "mine", per_class=3, encoder=COLOURS)
         assert (np.bincount(made.y).tolist(), np.bincount(made.truth).tolist()) == ([3, 3], [7, 7])
         assert np.mean(exact_labels(made) == made.truth) == 1
+        self.picture(tmp_path / "mine" / "blue" / "more.png", (40, 40, 200), np.random.default_rng(1))
+        self.picture(tmp_path / "mine" / "blue" / "most.png", (40, 40, 200), np.random.default_rng(1))
+        assert user_gallery(tmp_path / "mine", encoder=COLOURS).source.startswith("5 to 6 of a class drawn")
 
     def test_what_cannot_be_read_is_left_out_and_named(self, tmp_path):
         self.classes(tmp_path / "mine", 4)

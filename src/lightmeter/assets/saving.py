@@ -6,15 +6,17 @@ Nothing in either is executed when it is read (`read_checkpoint`); half a model 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from lightmeter.assets.checkpoint import read_checkpoint
 from lightmeter.assets.files import file_sha256, whole_file, write_whole
-from lightmeter.errors import InvalidValueError, MissingAssetError, RejectedFileError
+from lightmeter.errors import InvalidValueError, LightmeterError, MissingAssetError, RejectedFileError
+from lightmeter.parts import build
 from lightmeter.types import Array
 
 ARRAYS = "model.safetensors"
@@ -24,6 +26,7 @@ _TYPES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
     "uint8": "U8", "bool": "BOOL",
 }  # fmt: skip
+_Made = TypeVar("_Made")
 
 
 def save_model(folder: Path | str, arrays: Mapping[str, Array], about: Mapping[str, Any]) -> Path:
@@ -74,7 +77,54 @@ def expect(arrays: Mapping[str, Array], name: str, dtype: str, *shape: int | Non
         raise RejectedFileError("damaged", f"{name} of a model must be {kind} [{wanted}], got {got}: save it again")
     if array.dtype.kind == "f" and not (np.isfinite(array) | (np.isinf(array) & bool(infinite))).all():
         raise RejectedFileError("damaged", f"{name} of a model must be finite, got NaN or infinity: save it again")
+    insist(kind != "bool" or not (array.view(np.uint8) > 1).any(), f"{name} of a model must be 0 or 1, got other bytes")
     return np.require(array, requirements=["C", "A"])
+
+
+def expect_recipe(about: Mapping[str, Any], kind: str, made: type[_Made]) -> _Made:
+    """The recipe that a loaded model was fitted by: of this kind of part and this class; else RejectedFileError."""
+    spec = about.get("spec")
+    try:
+        recipe = build(spec, kind) if isinstance(spec, str) else None
+    except (LightmeterError, ValueError) as error:
+        raise RejectedFileError("damaged", f"the spec of a model must build its recipe: {str(error)[:200]}") from error
+    if recipe is None or not isinstance(recipe, made):
+        raise RejectedFileError(
+            "damaged", f"the spec of a model must be of {made.__name__}, got {spec!r:.80}: load it with its own class"
+        )
+    return recipe
+
+
+def expect_count(about: Mapping[str, Any], name: str, least: int = 1) -> int:
+    """A whole number that was saved beside the arrays, at least this; else RejectedFileError."""
+    count = about.get(name)
+    if not isinstance(count, int) or isinstance(count, bool) or not least <= count < 1 << 63:
+        raise RejectedFileError(
+            "damaged", f"{name} of a model must be a whole number from {least} on, got {count!r:.80}: save it again"
+        )
+    return count
+
+
+def expect_number(about: Mapping[str, Any], name: str, *, zero: bool = False) -> float:
+    """A finite number that was saved beside the arrays, above 0, or 0 where `zero`; else RejectedFileError."""
+    number = about.get(name)
+    if (
+        not isinstance(number, int | float)
+        or isinstance(number, bool)
+        or not 0 <= number < math.inf
+        or (not number and not zero)
+    ):
+        raise RejectedFileError(
+            "damaged",
+            f"{name} of a model must be finite and {'from' if zero else 'above'} 0, got {number!r:.80}: save it again",
+        )
+    return float(number)
+
+
+def insist(fits: object, sentence: str) -> None:
+    """Raise RejectedFileError with the sentence unless what was loaded fits."""
+    if not fits:
+        raise RejectedFileError("damaged", f"{sentence}: save it again")
 
 
 def write_safetensors(path: Path | str, arrays: Mapping[str, Array]) -> None:

@@ -38,7 +38,8 @@ def filter_(name: str, image: Path, out: Path, **asked: Any) -> None:
     """Run a classic filter over a picture, into a PNG.
 
     NAME is gaussian, prewitt, sobel, laplacian, laplacian-of-gaussian, difference-of-gaussians or gabor, with its
-    options. Where responses have a sign, 0 is mid-grey (128) and the strongest response black or white.
+    options. Where responses have a sign, a response of 0 is mid-grey (level 128); the strongest hundredth of the
+    responses is clipped to black or white, so that one hard edge does not leave the rest grey.
     """
     if asked["pool"] is None:
         refuse_here(["pool_size"], "is for --pool")
@@ -50,6 +51,7 @@ def filter_(name: str, image: Path, out: Path, **asked: Any) -> None:
 
     as_json, quiet = asked.pop("as_json"), asked.pop("quiet")
     ask = FilterAsk(build(name, "filter").spec, **cast(Any, asked))
+    say(f"{ask.filter} over {shown_path(str(image))} …", quiet=quiet or as_json)
     with measure() as meter:
         made = filter_file(image, out, ask)
     cost = replace(meter.cost, macs=made.macs)
@@ -60,6 +62,11 @@ def filter_(name: str, image: Path, out: Path, **asked: Any) -> None:
     for note in made.notes:
         say(f"{shown_path(str(image))}: {note}", quiet=quiet)
     size = f"{made.pixels.shape[1]} x {made.pixels.shape[0]}"
-    say(f"{size} pixels of {ask.filter} in {shown_path(str(out))}", quiet=quiet)
-    scale = f"level {made.zero_level} is 0, one level is {made.unit_per_level:.3g} where black to white is 1"
-    say(f"{scale} · {cost.text()}", quiet=quiet)
+    say(f"{size} pixels of {ask.filter} in {shown_path(str(out))} · {cost.text()}", quiet=quiet)
+    level = f"(level - {made.zero_level})" if made.zero_level else "level"
+    say(f"response = {level} * {made.unit_per_level:.3g}, of a picture from 0 (black) to 1 (white)", quiet=quiet)
+    if made.clipped:
+        say(
+            f"{made.clipped:,} pixels are clipped: responses go from {made.least:.3g} to {made.greatest:.3g}",
+            quiet=quiet,
+        )

@@ -8,13 +8,14 @@ from typing import cast
 import click
 
 from lightmeter.cli.options import emit, json_option, quiet_option, say, seed_option
+from lightmeter.studies.names import STUDIES
 
 
 @click.command(
     epilog="Examples: `lightmeter study caltech` · `lightmeter study caltech --scale cpu --out results` · "
     "`lightmeter study caltech --scale paper --data 101_ObjectCategories`"
 )
-@click.argument("name")
+@click.argument("name", type=click.Choice(list(STUDIES)))
 @click.option(
     "--scale",
     type=click.Choice(["smoke", "cpu", "paper"]),
@@ -37,6 +38,10 @@ from lightmeter.cli.options import emit, json_option, quiet_option, say, seed_op
 @quiet_option
 def study(name: str, scale: str, out: Path | None, data: Path | None, seed: int, as_json: bool, quiet: bool) -> None:
     """Rerun a table of the seeds, the published numbers beside ours.
+
+    NAME is caltech (which classifier of deep features is cheapest at which error), faces (how the frames of a video are
+    best put together) or ann (which search is cheapest at which error). Beside your own --data the published numbers,
+    which are of other data, stand at --scale paper only.
 
     Every row has its error with an interval, its time, and what else it costs; rows that cannot run here say why.
     """

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from lightmeter.assets.saving import load_model, save_model
+from lightmeter.assets.saving import expect, expect_count, expect_recipe, insist, load_model, save_model
 from lightmeter.errors import InvalidValueError
-from lightmeter.heads.inputs import checked_features, checked_labels, spread
-from lightmeter.parts import Spelled, build, need
+from lightmeter.heads.inputs import checked_features, checked_labels, loaded_classes, spread
+from lightmeter.parts import Spelled, need
 from lightmeter.types import Array
 
 _ROWS_AT_ONCE = 1024
@@ -129,11 +130,31 @@ class ForestModel:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save` wrote."""
-        kept, about = load_model(folder)
-        arrays: dict[str, Any] = dict(kept)
-        facts = {name: about[name] for name in ("classes", "dim", "steps")}
-        return cls(build(about["spec"], "head"), **arrays, **facts)
+        """What `save` wrote; raises RejectedFileError for anything else."""
+        arrays, about = load_model(folder)
+        recipe, (seen, classes) = expect_recipe(about, "head", Forest), loaded_classes(arrays, about)
+        dim, steps = expect_count(about, "dim"), expect_count(about, "steps", 0)
+        thresholds = expect(arrays, "thresholds", "float64", None)
+        nodes = len(thresholds)
+        insist(steps < nodes, f"steps of a model must be below its {nodes} nodes, got {steps}")
+        starts = expect(arrays, "starts", "int32", nodes + 1)
+        shares = expect(arrays, "shares", "float64", None)
+        insist(
+            starts[0] == 0 and (np.diff(starts) >= 0).all() and starts[-1] == len(shares),
+            f"starts of a model must rise from 0 to its {len(shares)} shares",
+        )
+        return cls(
+            recipe, _below(arrays, "features", dim, nodes), thresholds, _below(arrays, "children", nodes, nodes, 2),
+            _below(arrays, "roots", nodes, recipe.trees), starts, _below(arrays, "labels", len(seen), len(shares)),
+            shares, seen, classes, dim, steps,
+        )  # fmt: skip
+
+
+def _below(arrays: Mapping[str, Array], name: str, end: int, *shape: int) -> Array:
+    """Places of a saved forest: int32 of this shape, 0 to end − 1."""
+    places = expect(arrays, name, "int32", *shape)
+    insist(not places.size or (places.min() >= 0 and places.max() < end), f"{name} of a model must be 0 to {end - 1}")
+    return places
 
 
 def _flat(recipe: Forest, trees: list[Any], seen: Array, classes: int, dim: int) -> ForestModel:

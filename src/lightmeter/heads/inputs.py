@@ -1,9 +1,13 @@
-"""What goes into every head: features and labels, checked at the door."""
+"""What goes into every head: features, labels and what was saved, checked at the door."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
+from lightmeter.assets.saving import expect, expect_count, insist
 from lightmeter.errors import InvalidValueError
 from lightmeter.types import Array, check_axes
 
@@ -42,3 +46,14 @@ def spread(scores: Array, classes: Array, count: int, absent: float) -> Array:
     wide = np.full((len(scores), count), absent, np.float32)
     wide[:, classes] = scores
     return wide
+
+
+def loaded_classes(arrays: Mapping[str, Array], about: Mapping[str, Any]) -> tuple[Array, int]:
+    """`seen` int64 [P] and `classes` of a saved head: rising from 0 on, the last is the last class that there is.
+
+    Raises RejectedFileError.
+    """
+    seen, classes = expect(arrays, "seen", "int64", None), expect_count(about, "classes")
+    rising = len(seen) and seen[0] >= 0 and (seen[1:] > seen[:-1]).all() and seen[-1] == classes - 1
+    insist(rising, f"seen of a model must rise from 0 or more to {classes - 1}, its last class")
+    return seen, classes

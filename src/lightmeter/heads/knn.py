@@ -8,10 +8,10 @@ from typing import Self
 
 import numpy as np
 
-from lightmeter.assets.saving import load_model, save_model
+from lightmeter.assets.saving import expect, expect_count, expect_recipe, insist, load_model, save_model
 from lightmeter.errors import InvalidValueError
-from lightmeter.heads.inputs import checked_features, checked_labels, spread
-from lightmeter.parts import Spelled, build
+from lightmeter.heads.inputs import checked_features, checked_labels, loaded_classes, spread
+from lightmeter.parts import Spelled
 from lightmeter.types import Array
 
 _CELLS_AT_ONCE = 1 << 24
@@ -143,13 +143,26 @@ class KnnModel:
 
     def save(self, folder: Path) -> None:
         """Write it into a folder as safetensors and JSON."""
-        save_model(folder, self._arrays(), {"spec": self.recipe.spec, "classes": self.classes, "dim": self.dim})
+        about = {"spec": self.recipe.spec, "classes": self.classes, "dim": self.dim, "rows": len(self.rows)}
+        save_model(folder, self._arrays(), about)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save` wrote."""
+        """What `save` wrote; raises RejectedFileError for anything else."""
         arrays, about = load_model(folder)
-        return cls(build(about["spec"], "head"), **arrays, classes=about["classes"], dim=about["dim"])
+        recipe, (seen, classes) = expect_recipe(about, "head", Knn), loaded_classes(arrays, about)
+        dim = expect_count(about, "dim")
+        wide = recipe.first or recipe.pca or dim
+        insist(wide <= dim, f"first and pca of a model must be at most its dim {dim}, got {wide}")
+        rows = expect(arrays, "rows", "float32", expect_count(about, "rows"), wide)
+        starts = expect(arrays, "starts", "int64", len(seen))
+        insist(
+            starts[0] == 0 and (starts[1:] > starts[:-1]).all() and starts[-1] < len(rows),
+            f"starts of a model must rise from 0 and stay below its {len(rows)} rows",
+        )
+        turned = (wide, dim) if recipe.pca is not None else (0, 0)
+        mean, basis = expect(arrays, "mean", "float32", turned[1]), expect(arrays, "basis", "float32", *turned)
+        return cls(recipe, rows, starts, seen, mean, basis, classes, dim)
 
 
 def _view(recipe: Knn, x: Array, mean: Array, basis: Array) -> Array:

@@ -9,10 +9,10 @@ from typing import Literal, Self
 
 import numpy as np
 
-from lightmeter.assets.saving import load_model, save_model
+from lightmeter.assets.saving import expect, expect_recipe, insist, load_model, save_model
 from lightmeter.errors import InvalidValueError
 from lightmeter.heads.inputs import checked_features, checked_labels
-from lightmeter.parts import Spelled, build
+from lightmeter.parts import Spelled
 from lightmeter.types import Array
 
 Weights = Literal["published", "fejer"]
@@ -191,6 +191,16 @@ class FourierPnnModel:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save` wrote."""
+        """What `save` wrote; raises RejectedFileError for anything else."""
         arrays, about = load_model(folder)
-        return cls(build(about["spec"], "head"), **arrays)
+        recipe = expect_recipe(about, "head", FourierPnn)
+        coefficients = expect(arrays, "coefficients", "float32", None, None, None)
+        dim, classes, waves = coefficients.shape
+        insist(
+            coefficients.size and waves % 2 == 0,
+            f"coefficients of a model must be [D, K, 2J], all 1 or more, got {[dim, classes, waves]}",
+        )
+        mean, per_spread = expect(arrays, "mean", "float32", dim), expect(arrays, "per_spread", "float32", dim)
+        there = expect(arrays, "there", "bool", classes)
+        insist(there.any(), "there of a model must hold a class, got none")
+        return cls(recipe, mean, per_spread, coefficients, there)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from lightmeter.assets.saving import load_model, save_model
+from lightmeter.assets.saving import expect, expect_count, expect_recipe, insist, load_model, save_model
 from lightmeter.errors import InvalidValueError
 from lightmeter.heads.inputs import checked_features, checked_labels
-from lightmeter.parts import Spelled, build
+from lightmeter.parts import Spelled
 from lightmeter.types import Array
 
 _BLOCK = 128
@@ -194,13 +195,28 @@ class RidgeModel:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save` wrote; it can add as before."""
+        """What `save` wrote; it can add as before.  Raises RejectedFileError for anything else."""
         arrays, about = load_model(folder)
-        recipe = build(about["spec"], "head")
-        base = _Base(arrays["lower"], arrays.get("rows"), recipe.l2) if "lower" in arrays else None
-        none = np.empty((0, arrays["weights"].shape[1]))
-        added, turned = arrays.get("added", none), arrays.get("turned", none)
-        return cls(recipe, arrays["weights"], arrays["mean"], arrays["target_mean"], about["seen"], base, added, turned)
+        recipe = expect_recipe(about, "head", Ridge)
+        weights = expect(arrays, "weights", "float64", None, None)
+        insist(weights.size, f"weights of a model must be [K, D] of 1 or more, got {list(weights.shape)}")
+        classes, dim = weights.shape
+        mean, target_mean = expect(arrays, "mean", "float64", dim), expect(arrays, "target_mean", "float64", classes)
+        base, added, turned = None, np.empty((0, dim)), np.empty((0, dim))
+        if recipe.grows:
+            base = _loaded_base(arrays, dim, recipe.l2)
+            added = expect(arrays, "added", "float64", None, dim)
+            turned = expect(arrays, "turned", "float64", len(added), dim)
+            insist(len(added) < _MOST_UPDATES, f"added of a model must be below {_MOST_UPDATES} rows, got {len(added)}")
+        return cls(recipe, weights, mean, target_mean, expect_count(about, "seen"), base, added, turned)
+
+
+def _loaded_base(arrays: Mapping[str, Array], dim: int, l2: float) -> _Base:
+    rows = expect(arrays, "rows", "float64", None, dim) if "rows" in arrays else None
+    size = dim if rows is None else len(rows)
+    lower = expect(arrays, "lower", "float64", size, size)
+    insist(size and (np.diagonal(lower) > 0).all(), "the diagonal of lower of a model must be above 0")
+    return _Base(lower, rows, l2)
 
 
 def _solve_both(lower: Array, right: Array) -> Array:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 
-from lightmeter.assets.saving import load_model, save_model
+from lightmeter.assets.saving import expect, expect_number, expect_recipe, insist, load_model, save_model
 from lightmeter.errors import InvalidValueError
-from lightmeter.heads.inputs import checked_features, checked_labels, spread
-from lightmeter.parts import Spelled, build, need
+from lightmeter.heads.inputs import checked_features, checked_labels, loaded_classes, spread
+from lightmeter.parts import Spelled, need
 from lightmeter.types import Array
 
 _CELLS_AT_ONCE = 1 << 22
@@ -106,9 +107,12 @@ class LinearSvm:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save` wrote."""
+        """What `save` wrote; raises RejectedFileError for anything else."""
         arrays, about = load_model(folder)
-        return cls(build(about["spec"], "head"), **arrays, classes=about["classes"])
+        recipe, seen, classes = _loaded_recipe(arrays, about, "linear")
+        weights = expect(arrays, "weights", "float32", len(seen), None)
+        insist(weights.size, "weights of a model must have a dimension or more, got none")
+        return cls(recipe, weights, expect(arrays, "offsets", "float32", len(seen)), seen, classes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,9 +187,26 @@ class KernelSvm:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save` wrote."""
+        """What `save` wrote; raises RejectedFileError for anything else."""
         arrays, about = load_model(folder)
-        return cls(build(about["spec"], "head"), **arrays, gamma=about["gamma"], classes=about["classes"])
+        recipe, seen, classes = _loaded_recipe(arrays, about, "rbf")
+        learnt = len(seen)
+        vectors, ends = expect(arrays, "vectors", "float32", None, None), expect(arrays, "ends", "int64", learnt)
+        insist(
+            vectors.size and (np.diff(ends, prepend=0) >= 0).all() and ends[-1] == len(vectors),
+            f"ends of a model must rise to its {len(vectors)} vectors",
+        )
+        weights = expect(arrays, "weights", "float64", learnt - 1, len(vectors))
+        offsets = expect(arrays, "offsets", "float64", learnt * (learnt - 1) // 2)
+        return cls(recipe, vectors, ends, weights, offsets, seen, expect_number(about, "gamma"), classes)
+
+
+def _loaded_recipe(arrays: Mapping[str, Array], about: Mapping[str, Any], kernel: str) -> tuple[Svm, Array, int]:
+    """Recipe, seen and classes of a saved machine with that kernel."""
+    recipe, (seen, classes) = expect_recipe(about, "head", Svm), loaded_classes(arrays, about)
+    insist(recipe.kernel == kernel, f"kernel of a model must be {kernel} here, got {recipe.kernel}")
+    insist(len(seen) >= 2, f"seen of a model must be two classes or more, got {len(seen)}")
+    return recipe, seen, classes
 
 
 def _scaled_gamma(rows: Array) -> float:

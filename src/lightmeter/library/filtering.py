@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -30,9 +30,12 @@ from lightmeter.types import Array
 
 _LIMITS = Limits(attempts=1)
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's `L`
-_ROWS = 256  # made grey at once
+_ROWS = 256  # made grey, and measured, at once
 MIDDLE = 128
 """The level of a response of 0 where responses have a sign."""
+CLIPPED = 0.01
+"""Share of the responses, the strongest, that may be drawn as black or white alike. One in a thousand is too few: the
+edge of a dark border alone is more than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Filtered:
     pixels: uint8 [H', W'] or [H', W', 3] = zero_level + round(response / unit_per_level)
     zero_level: 128 where responses have a sign, else 0 (black)
     unit_per_level: a picture runs from 0 (black) to 1 (white) · least, greatest: of the responses
+    clipped: pixels whose response was too strong for the levels, and stands at the nearest
     width, height: of the picture that was filtered, pixels · macs: of the convolution
     state: `ok` or `damaged` · notes: what was odd about the file, and which options changed nothing
     """
@@ -77,6 +81,7 @@ class Filtered:
     unit_per_level: float
     least: float
     greatest: float
+    clipped: int
     width: int
     height: int
     macs: int
@@ -85,7 +90,7 @@ class Filtered:
 
     def as_json(self) -> dict[str, Any]:
         """All but the pixels, with their size."""
-        named = ("zero_level", "unit_per_level", "least", "greatest", "width", "height", "state", "notes")
+        named = ("zero_level", "unit_per_level", "least", "greatest", "clipped", "width", "height", "state", "notes")
         shown = {name: getattr(self, name) for name in named}
         return {**shown, "out_width": self.pixels.shape[1], "out_height": self.pixels.shape[0]}
 
@@ -93,9 +98,9 @@ class Filtered:
 def filter_file(path: Path, out: Path, ask: FilterAsk) -> Filtered:
     """Filter a picture into a PNG, which appears whole or not at all; an older file of that name is replaced.
 
-    Raises InvalidValueError: out is the picture itself, or does not end in .png; RejectedFileError: why the picture
-    cannot be read, `too-small` for the kernel or the pooling, or what its worker died of (`timeout`, `memory`,
-    `signal`); what `build` raises.
+    Raises InvalidValueError: out is the picture itself, does not end in .png, or its folder is not there;
+    RejectedFileError: why the picture cannot be read, `too-small` for the kernel or the pooling, or what its worker
+    died of (`timeout`, `memory`, `signal`); what `build` raises.
     Cost: a worker's start, the decode, `Filtered.macs`. Memory of the worker, which may take 1 GiB: about 9 bytes a
     pixel, with colour 15; what needs more is refused as `memory`.
     """
@@ -103,6 +108,8 @@ def filter_file(path: Path, out: Path, ask: FilterAsk) -> Filtered:
 
     if out.suffix.lower() != ".png":
         raise InvalidValueError(f"OUT must end in .png, got {out.name!r}: rename it")
+    if not out.parent.is_dir():
+        raise InvalidValueError(f"OUT must lie in a folder that is there, got {str(out)!r}: make {str(out.parent)!r}")
     if path.exists() and out.exists() and path.samefile(out):
         raise InvalidValueError(f"OUT must not be the picture itself, got {str(out)!r}: give another name")
     build(ask.filter, "filter")  # what is wrong with it is no fault of the file
@@ -213,24 +220,45 @@ def _changed_nothing(ask: FilterAsk, kernel: Array) -> list[str]:
 
 
 def levels(response: Array, kernel: Array, detected: bool) -> dict[str, Any]:
-    """A response as levels of grey or colour: `pixels`, `zero_level`, `unit_per_level`, `least`, `greatest`.
+    """A response as levels: `pixels`, `zero_level`, `unit_per_level`, `least`, `greatest`, `clipped` as in `Filtered`.
 
     response: float [C, H, W], overwritten -> pixels uint8 [H, W] (one channel) or [H, W, C]
     Smoothing filters (no tap below 0): black is 0 and white is 1, or the greatest response where it is above 1.
-    Others: 128 is 0, and the farthest response from 0 is 1 or 255; after a ReLU (detected) black is 0 and the greatest
-    white. What one level of one pixel makes, through the largest tap, is never spread over more than the full swing:
-    a flat picture's rounding stays invisible.
+    Others: 128 is 0, and 1 and 255 are the 99th percentile of |response| and all beyond; after a ReLU (detected) black
+    is 0 and white that percentile. What one level of one pixel makes, through the largest tap, is never spread over
+    more than the full swing: a flat picture's rounding stays invisible.
     """
-    least, greatest = float(response.min()), float(response.max())
+    least, greatest, clipped = float(response.min()), float(response.max()), 0
     if kernel.min() >= 0:
-        zero, unit = 0, max(1.0, greatest) / 255
+        zero, lowest, unit = 0, 0, max(1.0, greatest) / 255
     else:
-        swing = max(-least, greatest, float(np.abs(kernel).max()) / 255)
-        zero, unit = (0, swing / 255) if detected else (MIDDLE, swing / 127)
+        swing = max(_strong(response), float(np.abs(kernel).max()) / 255)
+        clipped = sum(int((np.abs(part) > swing).any(axis=0).sum()) for part in _parts(response))
+        zero, lowest, unit = (0, 0, swing / 255) if detected else (MIDDLE, 1, swing / 127)
     response /= unit
     np.rint(response, out=response)
     response += zero
-    np.clip(response, 0, 255, out=response)
+    np.clip(response, lowest, 255, out=response)
     laid = response[0] if len(response) == 1 else np.moveaxis(response, 0, 2)
     shaped = laid.astype(np.uint8, order="C")
-    return {"pixels": shaped, "zero_level": zero, "unit_per_level": unit, "least": least, "greatest": greatest}
+    return {"pixels": shaped, "zero_level": zero, "unit_per_level": unit, "least": least, "greatest": greatest,
+            "clipped": clipped}  # fmt: skip
+
+
+def _strong(response: Array) -> float:
+    """The least |response| that at most a share of CLIPPED exceed.
+
+    By parts, as a second array of a large picture's responses would not fit beside the first.
+    """
+    most = int(CLIPPED * response.size)
+    strongest = np.empty(0, response.dtype)
+    for part in _parts(response):
+        strongest = np.concatenate([strongest, np.abs(part).ravel()])
+        if len(strongest) > most + 1:
+            strongest = np.partition(strongest, len(strongest) - most - 1)[-most - 1 :]
+    return float(strongest.min())
+
+
+def _parts(response: Array) -> Iterator[Array]:
+    """[C, H, W] in runs of rows."""
+    return (response[:, first : first + _ROWS] for first in range(0, response.shape[1], _ROWS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lightmeter.engines.events import Event
 from lightmeter.engines.ledger import Ledger
 from lightmeter.engines.limits import Limits
 from lightmeter.engines.local import Local
@@ -40,17 +41,28 @@ def encode_file(path: Path | str, spec: str, takes: Takes) -> Array:
     Raises RejectedFileError: why the file cannot be read, or what its worker died of (`timeout`, `memory`, `signal`).
     Cost: a worker's start and the encoder's load, then decoding and encoding. Memory: a few frames and the rows.
     """
-    (rows,) = encode_files([path], spec, takes)
-    if isinstance(rows, RejectedFileError):
-        raise rows
-    return rows
+    (encoded,) = encode_files([path], spec, takes)
+    if isinstance(encoded, RejectedFileError):
+        raise encoded
+    return encoded.rows
 
 
-def encode_files(paths: Sequence[Path | str], spec: str, takes: Takes) -> list[Array | RejectedFileError]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """The rows of a file, float32 [Q, D], and what was wrong with it although it could be read."""
+
+    rows: Array
+    damage: str = ""
+
+
+def encode_files(
+    paths: Sequence[Path | str], spec: str, takes: Takes, *, events: Callable[[Event, int], None] | None = None
+) -> list[Encoded | RejectedFileError]:
     """The same of several files, in one worker: rows, or the error that says why there are none."""
     tasks = [Task(str(at), {"path": os.fspath(path)}) for at, path in enumerate(paths)]
-    looked = look(EncodeStage(spec, takes), tasks) if tasks else {}
-    return [_rows_or_error(looked[task.key]) for task in tasks]
+    heard = None if events is None else lambda event: events(event, len(tasks))
+    looked = look(EncodeStage(spec, takes), tasks, events=heard) if tasks else {}
+    return [_encoded_or_error(looked[task.key]) for task in tasks]
 
 
 def thumbnails(asks: Sequence[tuple[Path | str, float | None]], *, short_side: int) -> list[Image | str]:
@@ -73,12 +85,10 @@ def strip(path: Path | str, *, count: int, short_side: int) -> Clip:
     return Clip(value["frames"], value["times_s"])
 
 
-def _rows_or_error(outcome: Result | Failure) -> Array | RejectedFileError:
+def _encoded_or_error(outcome: Result | Failure) -> Encoded | RejectedFileError:
     if isinstance(outcome, Failure):
         return RejectedFileError(outcome.reason.removeprefix("rejected:"), outcome.detail)
-    rows = outcome.value["rows"]
-    assert isinstance(rows, np.ndarray)
-    return rows
+    return Encoded(**outcome.value)
 
 
 def _picture(outcome: Result | Failure) -> Image | str:
@@ -96,13 +106,16 @@ def only(looked: Looked) -> dict[str, Any]:
     return outcome.value
 
 
-def look(stage: Stage, tasks: Sequence[Task], *, limits: Limits = _LIMITS) -> Looked:
+def look(
+    stage: Stage, tasks: Sequence[Task], *, limits: Limits = _LIMITS, events: Callable[[Event], None] | None = None
+) -> Looked:  # fmt: skip
     """Run a few tasks in one worker, with a ledger that nobody keeps: key of each task → its outcome."""
     kept = _Kept()
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         ledger = Ledger(connection, remember=False)
         report = run(
-            stage, tasks, kept, ledger=ledger, engine=Local(workers=1), limits=limits, batch_size=_TOGETHER
+            stage, tasks, kept, ledger=ledger, engine=Local(workers=1), limits=limits, batch_size=_TOGETHER,
+            events=events,
         )  # fmt: skip
     if report.stopped:
         raise KeyboardInterrupt
@@ -146,12 +159,12 @@ class EncodeStage:
         outcomes: list[Result | Failure] = []
         for task in tasks:
             try:
-                outcomes.append(Result(task.key, {"rows": self._rows(task.payload["path"], beat)}))
+                outcomes.append(Result(task.key, self._encoded(task.payload["path"], beat)))
             except RejectedFileError as error:
                 outcomes.append(Failure(task.key, f"rejected:{error.code}", error.detail))
         return outcomes
 
-    def _rows(self, path: str, beat: Beat) -> Array:
+    def _encoded(self, path: str, beat: Beat) -> dict[str, Any]:
         from lightmeter.media.images import read_image
         from lightmeter.media.sound import SoundReader
         from lightmeter.media.video import FrameReader
@@ -159,10 +172,13 @@ class EncodeStage:
         encoder = self._encoder
         assert encoder is not None, "run before open"
         items: Iterator[Any]
+        damage, reader = "", None
         if self.takes == "sound":
             items = (sound for _, sound in SoundReader(path, block_s=SOUND_WINDOW_S, beat=beat))
         elif (found := sniff(path)) is not None and found.kind == "image":
-            items = iter([read_image(path, short_side=encoder.short_side).value])
+            reading = read_image(path, short_side=encoder.short_side)
+            damage = "; ".join(reading.notes) if reading.state == "damaged" else ""
+            items = iter([reading.value])
         else:
             reader = FrameReader(path, fps=1.0, short_side=encoder.short_side, beat=beat)
             items = (Image(frame) for _, frame in reader)
@@ -170,7 +186,9 @@ class EncodeStage:
         while chunk := list(islice(items, FRAMES_AT_ONCE)):
             rows.append(encoder.encode(chunk))
             beat()
-        return np.concatenate(rows)
+        if reader is not None and reader.state == "damaged":
+            damage = "; ".join(reader.notes)
+        return {"rows": np.concatenate(rows), "damage": damage}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ and asked, as far as a budget of about a second goes; what it does not reach is 
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,9 +15,10 @@ from typing import Any, Self
 import numpy as np
 
 from lightmeter.errors import InvalidValueError, MissingExtraError
-from lightmeter.meter.cost import Cost
+from lightmeter.meter.cost import Cost, measure
 from lightmeter.meter.kernels import best_rate, reading
-from lightmeter.meter.trials import Frontier, Trial, choose
+from lightmeter.meter.record import today
+from lightmeter.meter.trials import Frontier, Spread, Trial, choose
 from lightmeter.parts import build
 from lightmeter.search.granular import Granular
 from lightmeter.search.protocol import Metric, Neighbours, checked_vectors
@@ -37,6 +39,7 @@ CANDIDATES: tuple[str, ...] = (
 """In the order in which they are tried: quick to build first."""
 HEADS: tuple[str, ...] = ("ridge",)
 """Tried where rows have labels: a linear head needs no gallery when it answers."""
+PEERS = ("faiss", "hnswlib", "usearch", "sklearn", "cv2")
 GROWN = 0.2
 """A choice is remembered until the gallery has so much more or fewer rows."""
 _SAMPLE_ROWS = 400
@@ -50,6 +53,7 @@ class Choice:
     spec: of the chosen one · trials: agreement with the true answers and CPU seconds a query, `build` spread over
     `queries` queries · roofline_s: an exact scan of the vectors reads them all, and that takes at least so long here
     skipped: spec → why it was not tried · agreement: what counts as agreeing
+    peers: optional libraries that were there · date: when it was measured
     """
 
     spec: str
@@ -64,6 +68,8 @@ class Choice:
     queries: int
     agreement: str
     build_s: dict[str, float] = field(default_factory=dict)
+    peers: tuple[str, ...] = ()
+    date: str = ""
 
     @property
     def frontier(self) -> Frontier:
@@ -75,16 +81,17 @@ class Choice:
         recipe = build(self.spec)
         return replace(recipe, metric=self.metric) if hasattr(recipe, "metric") else recipe
 
-    def best_index(self) -> Any:
-        """The cheapest of the indexes alone: a head knows labels, but no rows and no distances."""
+    def of_indexes(self) -> Choice:
+        """The same, where only an index will do: a head knows labels, but no rows and no distances."""
         indexes = [trial for trial in self.trials if trial.candidate not in HEADS]
         best = choose(indexes, at_least=min(self.at_least, max(trial.quality for trial in indexes)))
-        return replace(self, spec=best.candidate).recipe()
+        return replace(self, spec=best.candidate)
 
     def fits(self, rows: int, dim: int, *, batch: int, at_least: float) -> bool:
-        """Whether it still holds: the gallery has not changed much, and the same is asked."""
+        """Whether it still holds: the gallery has not changed much, the same is asked, the same libraries are here."""
         near = abs(rows - self.rows) <= GROWN * self.rows
-        return near and (dim, batch, at_least) == (self.dim, self.batch, self.at_least)
+        same = (dim, batch, at_least) == (self.dim, self.batch, self.at_least)
+        return near and same and self.peers == peers_here()
 
     def rows_text(self) -> list[dict[str, Any]]:
         """One row a candidate, cheapest first, for tables."""
@@ -103,13 +110,23 @@ class Choice:
         return rows
 
     def said(self) -> list[str]:
-        """For people: the roofline, and what was left out."""
+        """For people: the roofline, what was chosen and why, and what was left out, reason by reason."""
+        by = {trial.candidate: trial for trial in self.trials}
+        reached = by[self.spec].quality
+        enough = reached >= self.at_least
+        why = f"the cheapest with {self.agreement} of {self.at_least:.1%} or more"
+        short = f"the best there is: {self.agreement} of {reached:.1%}, not the {self.at_least:.1%} asked for"
         lines = [
-            f"an exact scan of {self.rows:,} × {self.dim} needs at least {self.roofline_s * 1e3:.3f} ms here; "
-            f"{self.spec} was chosen for {self.agreement} of {self.at_least:.1%} or more, its building shared by "
-            f"{self.queries:,} queries"
+            f"an exact scan of {self.rows:,} × {self.dim} needs at least {self.roofline_s * 1e3:.3f} ms here",
+            f"{self.spec} answers, {why if enough else short} (building shared by {self.queries:,} queries)",
         ]
-        return lines + [f"not tried: {spec}, {why}" for spec, why in self.skipped.items()]
+        cheaper = [name for name in HEADS if name in by and by[name].quality >= self.at_least and name != self.spec]
+        if cheaper and by[cheaper[0]].cost.cpu_s < by[self.spec].cost.cpu_s:
+            lines.append(f"for labels alone {cheaper[0]} would be cheaper: it knows no rows and no distances")
+        why_not: dict[str, list[str]] = {}
+        for spec, reason in self.skipped.items():
+            why_not.setdefault(reason, []).append(spec)
+        return lines + [f"not tried: {', '.join(specs)}: {reason}" for reason, specs in why_not.items()]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -119,8 +136,13 @@ class Choice:
     def from_json(cls, values: dict[str, Any]) -> Self:
         """What `as_json` wrote."""
         trials = tuple(_trial_from(each, values["agreement"]) for each in values["trials"])
-        kept: dict[str, Any] = {**values, "trials": trials}
+        kept: dict[str, Any] = {**values, "trials": trials, "peers": tuple(values.get("peers", ()))}
         return cls(**kept)
+
+
+def peers_here() -> tuple[str, ...]:
+    """Which of the optional libraries are installed, without importing them."""
+    return tuple(name for name in PEERS if importlib.util.find_spec(name) is not None)
 
 
 def _trial_from(values: dict[str, Any], agreement: str) -> Trial:
@@ -136,7 +158,9 @@ def choose_index(
     """Build and ask candidates, and take the cheapest that agrees with the true answers often enough.
 
     vectors: float [N, D] · labels: int [N]; with them an answer agrees where its label does, and linear heads compete
-    asked: float [Q, D] queries like those to come; without them up to 200 rows ask, each for another one than itself
+    asked: float [Q, D] queries like those to come; without them up to 200 rows ask, and are left out of what is asked: a
+    query that finds itself is answered too fast to say anything
+    k: neighbours a query
     The true answers are those of exact granular search, which is a candidate itself.
     Cost: about `plan.budget_s` CPU seconds, and one exact search of at most 200 queries.
     """
@@ -163,7 +187,7 @@ def choose_index(
     chosen = choose(trials, at_least=min(plan.at_least, max(trial.quality for trial in trials)))
     return Choice(
         chosen.candidate, metric, tuple(trials), skipped, roofline_s(vectors), len(vectors), vectors.shape[1],
-        plan.batch, plan.at_least, plan.queries, contest.agreement, build_s,
+        plan.batch, plan.at_least, plan.queries, contest.agreement, build_s, peers_here(), today(),
     )  # fmt: skip
 
 
@@ -209,7 +233,6 @@ class _Contest:
     vectors: Array
     labels: Array | None
     queries: Array
-    own: Array | None
     k: int
     metric: Metric
     plan: Budget
@@ -251,40 +274,34 @@ class _Contest:
 
     def tried(self, spec: str, make: Make) -> tuple[Trial, float]:
         """Build and ask one candidate."""
-        start_s = time.thread_time()
-        fitted = make(self.vectors, self.labels)
-        build_s = time.thread_time() - start_s
-        self.left_s -= build_s
+        with measure() as building:
+            fitted = make(self.vectors, self.labels)
+        built = building.cost
+        self.left_s -= built.cpu_s
         head = hasattr(fitted, "predict")
         quality = self._label_agreement(fitted.predict(self.queries)) if head else self._agreement(fitted)
-        query_s = self._price(fitted.predict if head else lambda queries: fitted.search(queries, self.k))
-        total_s = query_s + build_s / self.plan.queries
-        cost = Cost(total_s, total_s, int(fitted.size_bytes), size_bytes=int(fitted.size_bytes))
-        others = {"query_s": query_s}
-        return Trial(spec, quality, cost, quality_name=self.agreement, others=others), build_s
-
-    def _others(self, fitted: Any, queries: Array) -> tuple[Array, Array]:
-        """ids and distances of the k nearest that are not the query itself."""
-        found = fitted.search(queries, self.k + (self.own is not None))
-        if self.own is None:
-            return found.ids, found.distances
-        other = found.ids != self.own[:, None]
-        other[other.all(axis=1), self.k] = False
-        return found.ids[other].reshape(-1, self.k), found.distances[other].reshape(-1, self.k)
+        asked = self._price(fitted.predict if head else lambda queries: fitted.search(queries, self.k))
+        share = self.plan.queries
+        cost = Cost(
+            asked.median + built.wall_s / share, asked.median + built.cpu_s / share, built.peak_bytes,
+            size_bytes=int(fitted.size_bytes),
+        )  # fmt: skip
+        others = {"query_s": asked.median}
+        return Trial(spec, quality, cost, quality_name=self.agreement, others=others), built.cpu_s
 
     def _agreement(self, fitted: Any) -> float:
-        ids, distances = self._others(fitted, self.queries)
+        found = fitted.search(self.queries, self.k)
         if self.labels is not None:
-            return self._label_agreement(np.where(ids[:, 0] >= 0, self.labels[ids[:, 0]], -1))
-        right = distances <= self.true.distances * (1 + 1e-6) + 1e-12
-        return float(right.mean())
+            return self._label_agreement(np.where(found.ids[:, 0] >= 0, self.labels[found.ids[:, 0]], -1))
+        return float((found.distances <= self.true.distances * (1 + 1e-6) + 1e-12).mean())
 
     def _label_agreement(self, labels: Array) -> float:
         assert self.labels is not None
-        return float(np.mean(labels == self.labels[self.true.ids[:, 0]]))
+        true = self.true.ids[:, 0]
+        return float(np.mean(labels == np.where(true >= 0, self.labels[true], -1)))
 
-    def _price(self, ask: Callable[[Array], Any]) -> float:
-        """CPU seconds a query, the median over batches; asked until a thirtieth of the budget is spent."""
+    def _price(self, ask: Callable[[Array], Any]) -> Spread:
+        """CPU seconds a query over batches; asked until a thirtieth of the budget is spent."""
         batch = min(self.plan.batch, len(self.queries))
         took: list[float] = []
         start = end_s = time.thread_time()
@@ -293,9 +310,9 @@ class _Contest:
             begin_s = time.thread_time()
             ask(self.queries[at : at + batch])
             end_s = time.thread_time()
-            took.append((end_s - begin_s) / batch)
+            took.append(max((end_s - begin_s) / batch, _LEAST_S))
         self.left_s -= end_s - start
-        return max(float(np.median(took)), _LEAST_S)
+        return Spread.of(took)
 
 
 def _fitting(recipe: Any) -> Make:
@@ -305,12 +322,14 @@ def _fitting(recipe: Any) -> Make:
 def _contest(
     vectors: Array, labels: Array | None, asked: Array | None, k: int, metric: Metric, plan: Budget
 ) -> _Contest:
-    exact = Granular(metric=metric).fit(vectors)
-    own = None
     if asked is None:
-        own = np.random.default_rng(plan.seed).permutation(len(vectors))[:200]
-        queries = vectors[own]
+        rows = np.random.default_rng(plan.seed).permutation(len(vectors))
+        asking, rest = np.split(rows, [min(200, len(rows) // 5)])
+        rest.sort()
+        queries = vectors[asking] if len(asking) else vectors
+        vectors = vectors[rest]
+        labels = None if labels is None else labels[rest]
     else:
         queries = checked_vectors("asked", asked, vectors.shape[1])[:200]
-    true = exact.search(queries, k) if own is None else exact.nearest_others(queries, own, k)
-    return _Contest(vectors, labels, queries, own, k, metric, plan, true, plan.budget_s)
+    true = Granular(metric=metric).fit(vectors).search(queries, k)
+    return _Contest(vectors, labels, queries, k, metric, plan, true, plan.budget_s)

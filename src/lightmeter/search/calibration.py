@@ -16,6 +16,10 @@ from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.metrics.binomial import binomial_cdf, fewest_without_error
 from lightmeter.types import Array, check_axes
 
+VALIDATION = "validation queries"
+OWN_ROWS = "rows of the gallery"
+MOST_K = 1 << 31
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -24,6 +28,8 @@ class Calibration:
     kappas: 1 everywhere is exact · alpha: at most this share of queries misses a true neighbour …
     confidence: … in this share of calibrations, for queries drawn like those it was measured on
     queries: how many those were · asked: who they were (`validation queries`, `rows of the gallery`)
+    k: neighbours of each of them that had to be found; more are searched exactly · stale: rows came or went since, so
+    that the promise is void and the search exact
     """
 
     kappas: tuple[float, ...]
@@ -32,11 +38,22 @@ class Calibration:
     confidence: float
     queries: int
     asked: str
+    k: int = MOST_K
+    stale: bool = False
 
     @property
     def exact(self) -> bool:
         """Whether it prunes by Cauchy–Schwarz alone."""
-        return all(kappa >= 1 for kappa in self.kappas)
+        return self.stale or all(kappa >= 1 for kappa in self.kappas)
+
+    @property
+    def promised(self) -> bool:
+        """Whether `alpha` holds with `confidence`: the gallery's own rows are no independent draws."""
+        return self.asked == VALIDATION
+
+    def kappas_for(self, k: int) -> tuple[float, ...]:
+        """What to prune with for so many neighbours: κ where it was learnt for as many, else 1."""
+        return (1.0,) * len(self.kappas) if self.stale or k > self.k else self.kappas
 
     def said(self) -> str:
         """For people.
@@ -44,16 +61,20 @@ class Calibration:
         >>> Calibration((1.0, 1.0), (0.3, 0.3), 0.01, 0.95, 100, "validation queries").said()
         'exact: 100 validation queries are too few to allow 1.0% misses with 95% confidence, it takes 299'
         """
+        if self.stale:
+            return "exact: rows came or went after it was calibrated, calibrate again"
         if self.exact:
             least = fewest_without_error(self.alpha, self.confidence) if self.alpha else 0
             too_few = f": {self.queries} {self.asked} are too few to allow {self.alpha:.1%} misses with "
             too_few += f"{self.confidence:.0%} confidence, it takes {least}"
             return f"exact{too_few if self.alpha and self.queries < least else ''}"
         kappas = ", ".join(f"{kappa:.2f}" for kappa in self.kappas)
-        return (
-            f"at most {self.alpha:.1%} misses with {self.confidence:.0%} confidence, from {self.queries} {self.asked} "
-            f"(κ {kappas})"
-        )
+        if not self.alpha:
+            return f"may miss, by as much as nobody measured (κ {kappas})"
+        most = f"at most {self.alpha:.1%} misses with {self.confidence:.0%} confidence, from"
+        about = f"about {self.alpha:.1%} misses or fewer, estimated on"
+        few = f", k up to {self.k}" if self.k > 1 else ""
+        return f"{most if self.promised else about} {self.queries} {self.asked}{few} (κ {kappas})"
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -103,14 +124,15 @@ PATH = (
 
 def calibrate(
     cosines: Array, missed: Callable[[tuple[float, ...]], int], queries: int, *, alpha: float, confidence: float,
-    asked: str,
+    asked: str, k: int = 1,
 ) -> Calibration:  # fmt: skip
     """The loosest bounds along `PATH` before the first that a sample of queries does not allow.
 
     Each step is tested by an exact binomial test, in an order that was fixed before; the first that fails ends it. The
     chance that any accepted step misses more than alpha is then at most 1 − confidence, whatever the data.
 
-    cosines: float [P, L] residual cosines of rows and their neighbours, which give the path its scale and no promise
+    cosines: float [P, L] residual cosines of rows and their neighbours, which give the path its scale; of other rows
+    than the queries, or the order would not be fixed before they are seen
     missed: κ of each level → how many of the queries then miss a true neighbour
     Source: Angelopoulos, Bates, Candès, Jordan, Lei, "Learn then test", 2021, arXiv:2110.01052, fixed-sequence testing.
     """
@@ -125,7 +147,7 @@ def calibrate(
             if missed(looser) > allowed:
                 break
             kappas = looser
-    return Calibration(kappas, guesses, alpha, confidence, queries, asked)
+    return Calibration(kappas, guesses, alpha, confidence, queries, asked, k)
 
 
 def check_rates(alpha: float, confidence: float) -> None:

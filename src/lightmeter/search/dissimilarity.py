@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lightmeter.errors import InvalidValueError, UnknownNameError, nearest
+from lightmeter.assets.saving import expect, insist
+from lightmeter.errors import InvalidValueError, RejectedFileError, UnknownNameError, nearest
 from lightmeter.search.exact import top
 from lightmeter.search.protocol import Certificate, Neighbours, checked_vectors
 from lightmeter.types import Array
@@ -228,6 +229,7 @@ class Gallery:
         self.measure = measure
         self._vectors = Stack(vectors)
         self._alive = Stack(np.ones(len(vectors), bool) if alive is None else alive.astype(bool))
+        self._gone = 0 if alive is None else int(np.count_nonzero(~self.alive))
 
     @classmethod
     def of(cls, measure: Dissimilarity, vectors: Array) -> Gallery:
@@ -249,7 +251,12 @@ class Gallery:
         return self._alive.rows
 
     def __len__(self) -> int:
-        return int(np.count_nonzero(self.alive))
+        return len(self.vectors) - self._gone
+
+    @property
+    def whole(self) -> bool:
+        """Whether every row ever given is there."""
+        return not self._gone
 
     def queries(self, queries: Array, k: int) -> Array:
         """Queries checked: float32 [Q, D]."""
@@ -274,7 +281,9 @@ class Gallery:
 
     def remove(self, ids: Array) -> None:
         """Rows that no longer answer; raises InvalidValueError for one that is not there."""
-        self.alive[self.ids(ids)] = False
+        ids = np.unique(self.ids(ids))
+        self.alive[ids] = False
+        self._gone += len(ids)
 
     def ids(self, ids: Array) -> Array:
         """Ids checked to be of rows that are there: int [M] → int64 [M]."""
@@ -319,8 +328,14 @@ class Gallery:
 
     @classmethod
     def kept(cls, measure: Dissimilarity, arrays: Mapping[str, Array]) -> Gallery:
-        """A gallery from its arrays."""
-        return cls(measure, arrays["vectors"], arrays["alive"])
+        """A gallery from its arrays; raises RejectedFileError where they are not what `arrays` gives."""
+        vectors = expect(arrays, "vectors", "float32", None, None)
+        insist(vectors.size, f"vectors of a model must be [N, D] with N and D of 1 or more, got {list(vectors.shape)}")
+        try:
+            measure.check("vectors", vectors)
+        except InvalidValueError as error:
+            raise RejectedFileError("damaged", str(error)) from error
+        return cls(measure, vectors, expect(arrays, "alive", "bool", len(vectors)))
 
 
 class Answers:

@@ -16,7 +16,14 @@ import numpy as np
 from lightmeter.assets.saving import expect, load_model, save_model
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.parts import Spelled, build
-from lightmeter.search.calibration import Calibration, calibrate, check_rates, exact_calibration
+from lightmeter.search.calibration import (
+    OWN_ROWS,
+    VALIDATION,
+    Calibration,
+    calibrate,
+    check_rates,
+    exact_calibration,
+)
 from lightmeter.search.granules import LANES, Coded, Lens, encode, fit_lens
 from lightmeter.search.growing import grown
 from lightmeter.search.kernels import MOST_COMPONENTS, MOST_LEVELS, TOLD, AskStruct, GranulesStruct, address, compiled
@@ -25,6 +32,7 @@ from lightmeter.search.twin import Race
 from lightmeter.types import Array
 
 _OWN_ROWS = 1000
+_PATH_ROWS = 200
 _LENS_ARRAYS = ("mean", "basis", "basis_step", "mix")
 
 
@@ -59,8 +67,9 @@ class Granular(Spelled):
                 f"granules must be 1 to {MOST_LEVELS} multiples of {LANES}, {MOST_COMPONENTS} in all, got "
                 f"{list(self.granules)}: try [64,192]"
             )
-        if not 0 <= self.kappa <= 1 or self.few < 0:
-            raise InvalidValueError(f"kappa must be 0 to 1 and few 0 or more, got {self.kappa} and {self.few}")
+        _check_kappa(self.kappa)
+        if self.few < 0:
+            raise InvalidValueError(f"few must be 0 or more, got {self.few}")
         if self.alpha is not None:
             check_rates(self.alpha, self.confidence)
             if self.kappa != 1:
@@ -79,6 +88,11 @@ class Granular(Spelled):
         if self.alpha is not None:
             return fitted.calibrated(None, alpha=self.alpha, confidence=self.confidence)
         return fitted.with_kappa(self.kappa)
+
+
+def _check_kappa(kappa: float) -> None:
+    if not 0 <= kappa <= 1:
+        raise InvalidValueError(f"kappa must be 0 to 1, got {kappa}: 1 is exact")
 
 
 def _fitting(widths: Sequence[int], dim: int) -> tuple[int, ...]:
@@ -189,12 +203,14 @@ class FittedGranular:
         """
         if k < 1:
             raise InvalidValueError(f"k must be at least 1, got {k}")
+        queries = np.asarray(queries)
         mask = None if among is None else self._mask(among)
         if self._compiled is None:
             ids, distances, told = self._search_by_twin(checked_vectors("queries", queries, self.dim), k, mask)
         else:
             ids, distances, told = self._search_compiled(queries, k, mask)
-        return Neighbours(ids, distances, _Certificates(told, exact=self.calibration.exact))
+        exact = min(self.calibration.kappas_for(k)) >= 1
+        return Neighbours(ids, distances, _Certificates(told, exact=exact))
 
     def _search_compiled(self, queries: Array, k: int, mask: Array | None) -> tuple[Array, Array, Array]:
         """One query reads and writes where the last one did: finding out addresses would cost more than the search."""
@@ -218,14 +234,16 @@ class FittedGranular:
         return room
 
     def _ask(self, k: int) -> AskStruct:
-        return AskStruct(k, self.calibration.kappas, self.calibration.guesses, None, self.recipe.few)
+        return AskStruct(k, self.calibration.kappas_for(k), self.calibration.guesses, None, self.recipe.few)
 
     def _search_by_twin(self, queries: Array, k: int, mask: Array | None) -> tuple[Array, Array, Array]:
         race = Race(self.lens, self.coded, self.vectors, self.inverse_norms)
         out = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf), np.zeros(len(queries), TOLD)
         allowed = None if mask is None else mask.astype(bool)
         for at, query in enumerate(queries):
-            ids, distances, told = race.search(query, k, self.calibration.kappas, few=self.recipe.few, among=allowed)
+            ids, distances, told = race.search(
+                query, k, self.calibration.kappas_for(k), few=self.recipe.few, among=allowed
+            )
             out[0][at, : len(ids)], out[1][at, : len(ids)] = ids, distances
             survivors = (*told.survivors, *[0] * (MOST_LEVELS - len(told.survivors)))
             gap = math.inf if math.isinf(told.proof) else told.proof - out[1][at, -1]
@@ -253,7 +271,8 @@ class FittedGranular:
     # -- calibration -------------------------------------------------------------------------------------------------
 
     def with_kappa(self, kappa: float) -> FittedGranular:
-        """The same rows with one κ at every level; nothing is promised of less than 1."""
+        """The same rows with one κ, 0 to 1, at every level; nothing is promised of less than 1."""
+        _check_kappa(kappa)
         plain = exact_calibration(len(self.lens.widths), self.calibration.guesses)
         return self._with(replace(plain, kappas=(kappa,) * len(self.lens.widths)))
 
@@ -263,20 +282,21 @@ class FittedGranular:
         """The same rows with κ learnt: at most `alpha` of queries like these miss one of their k true neighbours.
 
         queries: float [Q, D], like those to come and not among the rows; None asks with up to 1,000 rows of the
-        gallery, each without itself: the promise then holds for queries that lie to it as its rows do to each other.
+        gallery, each without itself: an estimate then, no promise, since rows are no independent draws.
         It takes log(1 − confidence) / log(1 − alpha) queries (299 for 1 % and 95 %); with fewer the answer stays exact.
-        Cost: one search a query for each step that is tried, at most 20.
+        More than k neighbours are searched exactly. Rows that come or go make the promise void and the search exact.
+        Cost: one search a query for each step of `PATH` that is tried.
         """
         check_rates(alpha, confidence)
         rng = np.random.default_rng(self.recipe.seed)
-        rows = rng.permutation(np.flatnonzero(np.isfinite(self.coded.energies)))[:_OWN_ROWS]
-        own, asked = (rows, "rows of the gallery") if queries is None else (None, "validation queries")
+        rows = rng.permutation(np.flatnonzero(np.isfinite(self.coded.energies)))[: _OWN_ROWS + _PATH_ROWS]
+        shown, rows = np.split(rows, [min(_PATH_ROWS, len(rows) // 2)])
+        own, asked = (rows, OWN_ROWS) if queries is None else (None, VALIDATION)
         queries = self.vectors[rows] if queries is None else checked_vectors("queries", queries, self.dim)
         exact = self.with_kappa(1.0)
         true = exact.nearest_others(queries, own, k)
-        cosines = exact.residual_cosines(
-            self.vectors[rows], exact.nearest_others(self.vectors[rows], rows, 1).ids[:, 0]
-        )
+        nearest = exact.nearest_others(self.vectors[shown], shown, 1).ids[:, 0]
+        cosines = exact.residual_cosines(self.vectors[shown], nearest)
         if not len(cosines) or not len(queries):
             return exact
 
@@ -285,7 +305,7 @@ class FittedGranular:
             return int((loose.distances > true.distances).any(axis=1).sum())
 
         return self._with(
-            calibrate(cosines, missed, len(queries), alpha=alpha, confidence=confidence, asked=asked)
+            calibrate(cosines, missed, len(queries), alpha=alpha, confidence=confidence, asked=asked, k=k)
         )  # fmt: skip
 
     def nearest_others(self, queries: Array, own: Array | None, k: int) -> Neighbours:
@@ -328,7 +348,7 @@ class FittedGranular:
     def add(self, vectors: Array) -> Array:
         """Add rows without refitting: float [N, D] → their ids int64 [N].  Cost: N·D·K; amortised, no copy of the rest.
 
-        The basis stays that of the first rows: answers stay exact, other data only prune less.
+        The basis stays that of the first rows: exact answers stay exact, other data only prune less.
         """
         vectors = checked_vectors("vectors", vectors, self.dim)
         inverse_norms = None if self.inverse_norms is None else _inverse_norms(vectors)
@@ -345,6 +365,7 @@ class FittedGranular:
         )  # fmt: skip
         self._own = self._own_energies = True
         self._alive += len(vectors)
+        self._void()
         self._granules = _struct(self.lens, self.coded, self.vectors, self.inverse_norms)
         return np.arange(before, before + len(vectors))
 
@@ -357,16 +378,19 @@ class FittedGranular:
             self._granules = _struct(self.lens, self.coded, self.vectors, self.inverse_norms)
         self.coded.energies[ids] = np.inf
         self._alive -= len(np.unique(ids))
+        self._void()
+
+    def _void(self) -> None:
+        """What was promised was promised of other rows; a κ that the user named promises nothing and stays."""
+        if self.calibration.alpha and not self.calibration.stale:
+            self.calibration = replace(self.calibration, stale=True)
+            self._mine = threading.local()
 
     # -- keeping -----------------------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
         """Write vectors, granules and calibration into a folder."""
-        arrays = {"vectors": self.vectors, "energies": self.coded.energies}
-        if self.inverse_norms is not None:
-            arrays["inverse_norms"] = self.inverse_norms
-        for name in ("codes", "errors", "residuals"):
-            arrays |= {f"{name}.{level}": each for level, each in enumerate(getattr(self.coded, name))}
+        arrays = {"vectors": self.vectors, "removed": np.isposinf(self.coded.energies)}
         arrays |= {f"lens.{name}": getattr(self.lens, name) for name in _LENS_ARRAYS}
         about = {
             "spec": self.recipe.spec, "calibration": self.calibration.as_json(), "steps": self.lens.steps,
@@ -376,8 +400,9 @@ class FittedGranular:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save` wrote; raises RejectedFileError for anything that the kernels could not read as what they take it
-        for.
+        """What `save` wrote. Codes and lengths are made anew from the vectors: a bound is only as true as they are.
+
+        Raises RejectedFileError for what the kernels could not read as what they take it for.  Cost: N·D·K.
         """
         arrays, about = load_model(folder)
         vectors = expect(arrays, "vectors", "float32", None, None)
@@ -386,16 +411,9 @@ class FittedGranular:
         if not isinstance(recipe, Granular) or not vectors.size:
             raise RejectedFileError("damaged", f"{folder} must hold a granular index, got {about.get('spec')!r:.80}")
         lens = _loaded_lens(arrays, about, _fitting(recipe.granules, dim), dim)
-        parts = (("codes", "int8"), ("errors", "float32"), ("residuals", "float32"))
-        codes, errors, residuals = (
-            tuple(
-                expect(arrays, f"{name}.{level}", dtype, rows, *([width] if name == "codes" else []))
-                for level, width in enumerate(lens.widths)
-            )
-            for name, dtype in parts
-        )
-        coded = Coded(codes, errors, residuals, expect(arrays, "energies", "float32+inf", rows))
-        norms = expect(arrays, "inverse_norms", "float64", rows) if recipe.metric == "cosine" else None
+        norms = _inverse_norms(vectors) if recipe.metric == "cosine" else None
+        coded = encode(lens, lens.axes(), vectors, norms)
+        coded.energies[expect(arrays, "removed", "bool", rows)] = np.inf
         calibration = Calibration.from_json(about.get("calibration"), levels=len(lens.widths))
         return cls(recipe, lens, coded, vectors, norms, calibration)
 
@@ -408,11 +426,18 @@ def _loaded_lens(arrays: Mapping[str, Array], about: Mapping[str, Any], widths: 
         raise RejectedFileError(
             "damaged", f"steps, scale and typical must be {len(widths) + 2} numbers above 0: save it again"
         )
-    return Lens(
+    lens = Lens(
         expect(arrays, "lens.mean", "float32", dim), expect(arrays, "lens.basis", "int8", total, padded),
         expect(arrays, "lens.basis_step", "float32", total), expect(arrays, "lens.mix", "float32", total, total),
         widths, tuple(numbers[:-2]), numbers[-2], numbers[-1],
     )  # fmt: skip
+    axes = lens.axes().astype(np.float64)
+    off = np.abs(axes @ axes.T - np.diag(axes.any(axis=1)))
+    if off.max(initial=0) > 1e-4:
+        raise RejectedFileError(
+            "damaged", "lens.mix must make the basis orthonormal, or bounds are none: save it again"
+        )
+    return lens
 
 
 def _struct(lens: Lens, coded: Coded, vectors: Array, inverse_norms: Array | None) -> GranulesStruct:

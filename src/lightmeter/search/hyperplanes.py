@@ -8,9 +8,9 @@ from typing import Self
 
 import numpy as np
 
-from lightmeter.assets.saving import load_model, save_model
+from lightmeter.assets.saving import expect, expect_recipe, load_model, save_model
 from lightmeter.errors import InvalidValueError
-from lightmeter.parts import Spelled, build
+from lightmeter.parts import Spelled
 from lightmeter.search.dissimilarity import Answers, Gallery, Stack, closest_codes, dissimilarity, rows_to_check
 from lightmeter.search.protocol import Abilities, Metric, Neighbours
 from lightmeter.types import Array
@@ -139,12 +139,15 @@ class FittedHyperplanes:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save` wrote."""
+        """What `save` wrote; raises RejectedFileError for anything else."""
         arrays, about = load_model(folder)
-        recipe = build(about["spec"], "index")
+        recipe = expect_recipe(about, "index", Hyperplanes)
         gallery = Gallery.kept(dissimilarity(recipe.metric), arrays)
-        codes = np.ascontiguousarray(arrays["codes"]).view(np.uint64)
-        return cls(recipe, gallery, (arrays["planes"], arrays["offsets"]), codes)
+        rows, dim = gallery.vectors.shape
+        planes = expect(arrays, "planes", "float32", recipe.bits, dim)
+        offsets = expect(arrays, "offsets", "float32", recipe.bits)
+        codes = expect(arrays, "codes", "uint8", rows, recipe.bits // 8)
+        return cls(recipe, gallery, (planes, offsets), codes.view(np.uint64))
 
     def _bits(self, vectors: Array) -> Array:
         return sign_bits(_unscaled(vectors, self.recipe.metric), self.planes, self.offsets)

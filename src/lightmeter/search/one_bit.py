@@ -13,9 +13,9 @@ import numpy as np
 
 from lightmeter.assets.arrays import read_array
 from lightmeter.assets.files import file_sha256, whole_file
-from lightmeter.assets.saving import load_model, save_model
+from lightmeter.assets.saving import expect, expect_number, expect_recipe, insist, load_model, save_model
 from lightmeter.errors import InvalidValueError, RejectedFileError
-from lightmeter.parts import Spelled, build
+from lightmeter.parts import Spelled
 from lightmeter.search.backends.rerank import measured
 from lightmeter.search.bits import BLOCK, CodeBlock, Coder, QueryBits, blocks_of, coder_of, may_be_near, query_bits
 from lightmeter.search.dissimilarity import Answers
@@ -246,23 +246,48 @@ class FittedOneBit:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save` wrote; the vectors stay on disk.  Cost: one read of the files, to check them.
+        """What `save` wrote; the vectors stay on disk.  Cost: two reads of the vectors, to check them.
 
-        Raises RejectedFileError where the vectors are not those of the codes.
+        Raises RejectedFileError for anything else, such as vectors that are not those of the codes.
         """
         folder = Path(folder)
         arrays, about = load_model(folder)
-        vectors = read_array(folder / _VECTORS, mapped=True)
-        if file_sha256(folder / _VECTORS) != about["vectors_sha256"]:
-            raise RejectedFileError(
-                "damaged", f"{folder / _VECTORS} must be of one saving with its codes: save it again"
-            )
-        recipe: OneBit = build(about["spec"], "index")
-        coder = Coder(arrays["rotation"], arrays["mean"], float(about["unit"]), recipe.metric == "cosine")
-        whole = CodeBlock(arrays["signs"].view(np.uint64), arrays["lengths"], arrays["factors"])
+        recipe = expect_recipe(about, "index", OneBit)
+        vectors = _loaded_vectors(folder / _VECTORS, about.get("vectors_sha256"))
+        rows, dim = vectors.shape
+        bits = 64 * -(-dim // 64)
+        coder = Coder(
+            expect(arrays, "rotation", "float32", bits, dim), expect(arrays, "mean", "float32", dim),
+            expect_number(about, "unit"), recipe.metric == "cosine",
+        )  # fmt: skip
+        whole = CodeBlock(
+            expect(arrays, "signs", "int64", bits // 64, rows).view(np.uint64),
+            expect(arrays, "lengths", "float32", rows), expect(arrays, "factors", "float32", rows),
+        )  # fmt: skip
+        insist(whole.lengths.min() >= 0 and whole.factors.min() > 0, "lengths and factors must not be below 0")
         cuts = [slice(at, at + BLOCK) for at in range(0, len(whole), BLOCK)]
         blocks = [CodeBlock(np.ascontiguousarray(p.signs), p.lengths, p.factors) for p in map(whole.part, cuts)]
-        return cls(recipe, coder, blocks, [vectors], arrays["alive"].copy())
+        return cls(recipe, coder, blocks, [vectors], expect(arrays, "alive", "bool", rows).copy())
+
+
+def _loaded_vectors(path: Path, sha256: Any) -> Array:
+    """Vectors that a model left on disk, of the hash that it names: float32 [N, D], mapped, N and D of 1 or more."""
+    if not path.is_file():
+        raise RejectedFileError(
+            "damaged", f"a one-bit model must hold {path.name}, {path.parent} has none: save it again"
+        )
+    vectors = read_array(path, mapped=True)
+    insist(file_sha256(path) == sha256, f"{path} must be of one saving with its codes")
+    insist(
+        vectors.dtype == np.float32 and vectors.ndim == 2 and vectors.size,
+        f"{path} must be float32 [N, D] with N and D of 1 or more, got {vectors.dtype} {list(vectors.shape)}",
+    )
+    try:
+        for _ in blocks_of(vectors):
+            pass
+    except InvalidValueError as error:
+        raise RejectedFileError("damaged", f"{path} must be finite, got NaN or infinity: save it again") from error
+    return vectors
 
 
 class _Race:

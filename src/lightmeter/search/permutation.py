@@ -8,9 +8,9 @@ from typing import Literal, Self
 
 import numpy as np
 
-from lightmeter.assets.saving import load_model, save_model
-from lightmeter.errors import InvalidValueError
-from lightmeter.parts import Spelled, build
+from lightmeter.assets.saving import expect, expect_recipe, insist, load_model, save_model
+from lightmeter.errors import InvalidValueError, RejectedFileError
+from lightmeter.parts import Spelled
 from lightmeter.search.dissimilarity import Answers, Gallery, Stack, closest_codes, dissimilarity, rows_to_check
 from lightmeter.search.protocol import Abilities, Neighbours
 from lightmeter.types import Array
@@ -138,7 +138,18 @@ class FittedPermutation:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save` wrote."""
+        """What `save` wrote; raises RejectedFileError for anything else."""
         arrays, about = load_model(folder)
-        recipe = build(about["spec"], "index")
-        return cls(recipe, Gallery.kept(dissimilarity(recipe.metric), arrays), arrays["pivots"], arrays["codes"])
+        recipe = expect_recipe(about, "index", Permutation)
+        gallery = Gallery.kept(dissimilarity(recipe.metric), arrays)
+        rows, dim = gallery.vectors.shape
+        pivots = expect(arrays, "pivots", "float32", None, dim)
+        most = min(recipe.pivots, rows)
+        insist(1 <= len(pivots) <= most, f"pivots of a model must be 1 to {most}, got {len(pivots)}")
+        try:
+            gallery.measure.check("pivots", pivots)
+        except InvalidValueError as error:
+            raise RejectedFileError("damaged", str(error)) from error
+        codes = expect(arrays, "codes", "uint8", rows, len(pivots))
+        insist(codes.max() < len(pivots), f"codes of a model must be below {len(pivots)}, got {codes.max()}")
+        return cls(recipe, gallery, pivots, codes)

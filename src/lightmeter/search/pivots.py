@@ -9,9 +9,9 @@ from typing import Literal, Self
 
 import numpy as np
 
-from lightmeter.assets.saving import load_model, save_model
+from lightmeter.assets.saving import expect, expect_number, expect_recipe, insist, load_model, save_model
 from lightmeter.errors import InvalidValueError
-from lightmeter.parts import Spelled, build
+from lightmeter.parts import Spelled
 from lightmeter.search.dissimilarity import Answers, Dissimilarity, Gallery, Stack, dissimilarity, rows_to_check
 from lightmeter.search.exact import top
 from lightmeter.search.protocol import Abilities, Neighbours
@@ -242,11 +242,19 @@ class FittedPivots:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save` wrote."""
+        """What `save` wrote; raises RejectedFileError for anything else."""
         arrays, about = load_model(folder)
-        recipe = build(about["spec"], "index")
+        recipe = expect_recipe(about, "index", Pivots)
         gallery = Gallery.kept(dissimilarity(recipe.metric), arrays)
-        return cls(recipe, gallery, arrays["pivots"], arrays["seen"], float(about["stop_below"]))
+        rows, pivots = len(gallery.vectors), expect(arrays, "pivots", "int64", None)
+        insist(
+            len(pivots) and pivots.min() >= 0 and pivots.max() < rows and len(np.unique(pivots)) == len(pivots),
+            f"pivots of a model must be some of its {rows} rows, none twice",
+        )
+        full = recipe.matrix == "full"
+        insist(not full or rows <= _MOST_FULL, f"matrix=full takes at most {_MOST_FULL} rows, got {rows}")
+        seen = expect(arrays, "seen", "float32+inf", rows, rows if full else len(pivots))
+        return cls(recipe, gallery, pivots, seen, expect_number(about, "stop_below", zero=True))
 
 
 class _Race:

@@ -126,7 +126,12 @@ def reject_at_risk(
         if answered and binomial_cdf(wrongs, answered, risk) <= 1 - each:
             bound = upper_bound(wrongs, answered, each)
             return replace(made, threshold=threshold, bound=bound, answered=answered, wrong=wrongs)
-    reason = f"none of {len(ranks)} thresholds keeps the errors under {risk:g} with {certainty:g} certainty"
+    bounds = [(upper_bound(int(summed[rank]), rank, each), rank) for rank in ranks]
+    least, answered = min(bounds)
+    reason = (
+        f"none of {len(ranks)} thresholds keeps the errors under {risk:g} with {certainty:g} certainty; the least that "
+        f"these {len(values)} queries could show is {least:.2g}, answering {answered / len(values):.0%}"
+    )
     return replace(made, reason=reason)
 
 

@@ -126,6 +126,8 @@ def calibrate_odds(
     """
     if not tracks:
         raise InvalidValueError("tracks must hold at least one validation track, got none")
+    if any(isinstance(each, Track) for each in tracks):
+        raise InvalidValueError("tracks must be arrays of class distances [T, C], got Track: give its `distances`")
     runs = [_Run(np.cumsum(posteriors(each, n), axis=0)) for each in tracks]
     passed: CalibratedOdds | None = None
     for odds in ODDS:

@@ -291,11 +291,13 @@ ANN = Study(
     ),
     sections=_sections,
     notes=(
-        "the seed names neither its data set nor its times: published cells are of other data",
         "measured: rows whose dissimilarity was worked out in full, a query; – where a library does not tell",
-        "chi-squared: features are after a ReLU, so 0 or more, of unit length; VGGNet's size is one gallery for both",
         "by chi-squared, what knows L2 only searches square roots, and its ten nearest are measured by chi-squared",
         "the proposed rule decides on square roots alone; nothing is proven by chi-squared but a scan",
+    ),
+    gallery_notes=(
+        "the seed names neither its data set nor its times: published cells are of other data",
+        "chi-squared: features are after a ReLU, so 0 or more, of unit length; VGGNet's size is one gallery for both",
         "mixtures are drawn by chance, as hard as the seed's brute force by construction",
     ),
 )

@@ -18,6 +18,7 @@ from lightmeter.metrics.selective import CoverageRisk, coverage_risk
 from lightmeter.metrics.shares import Share
 from lightmeter.studies.features import Tell, silent
 from lightmeter.studies.galleries import Gallery
+from lightmeter.studies.names import STUDIES
 from lightmeter.studies.published import Cell, published
 from lightmeter.types import Array
 
@@ -26,13 +27,6 @@ Scale = Literal["smoke", "cpu", "paper"]
 
 Role = Literal["seed", "ours", "peer", "baseline"]
 Made = TypeVar("Made")
-
-STUDIES: dict[str, str] = {
-    "caltech": "lightmeter.studies.caltech:CALTECH",
-    "faces": "lightmeter.studies.faces:FACES",
-    "ann": "lightmeter.studies.ann:ANN",
-}
-"""Study → where it is declared."""
 
 
 # -- what is declared -----------------------------------------------------------------------------------------------
@@ -184,6 +178,7 @@ class Study:
 
     question: one sentence with a question mark · rows: candidates, in the order of the table, each label once
     sections: galleries for a scale · notes: what differs from the seed
+    gallery_notes: what is to be known of our galleries and the published cells; not shown for the user's own data
     """
 
     name: str
@@ -191,6 +186,7 @@ class Study:
     rows: tuple[Row, ...]
     sections: Callable[[Asked], Sequence[Section]]
     notes: tuple[str, ...] = ()
+    gallery_notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         labels = [row.label for row in self.rows]
@@ -279,21 +275,30 @@ CHANGES = 9
 def run_study(study: Study, asked: Asked) -> StudyResult:
     """Run every row on every gallery of a scale; what cannot run says why and the rest goes on.
 
-    `paper` needs `data`: raises InvalidValueError without it.
+    The user's data get the published columns at `paper`, which asks for them. `paper` needs `data`: raises
+    InvalidValueError without it. Data that are no gallery raise what `user_gallery` does.
     """
     if asked.scale == "paper" and asked.data is None:
         raise InvalidValueError(
             "--scale paper needs --data FOLDER: a folder of pictures, or gallery.npz and queries.npz"
         )
     with measure() as meter:
-        done = tuple(_run_section(study, section, asked) for section in study.sections(asked))
+        sections = [_shown(section, asked) for section in study.sections(asked)]
+        done = tuple(_run_section(study, section, asked) for section in sections)
     return StudyResult(study, asked, done, meter.cost)
+
+
+def _shown(section: Section, asked: Asked) -> Section:
+    """The section without published columns where nobody asked for them."""
+    return section if asked.data is None or asked.scale == "paper" else replace(section, beside=None)
 
 
 def _run_section(study: Study, section: Section, asked: Asked) -> SectionResult:
     try:
         gallery = section.gallery()
     except LightmeterError as error:
+        if asked.data is not None:  # all that was asked about
+            raise
         asked.tell(f"{section.title}: not run: {error}")
         rows = tuple(_beside(Outcome(row, why=str(error)), section.beside) for row in study.rows)
         return SectionResult(section, rows, why=str(error))

@@ -25,10 +25,16 @@ def study_text(result: StudyResult) -> str:
     lines = [f"{study.name} ({asked.scale}, seed {asked.seed}): {study.question}"]
     for section in result.sections:
         lines += ["", *_section_lines(section)]
-    lines += ["", *(f"note: {note}" for note in study.notes)]
+    lines += ["", *(f"note: {note}" for note in _notes(result))]
     lines += ["ms: CPU of all threads, a query alone, median of interleaved repeats; from-to: Wilson's 95 % interval"]
     lines += [f"the whole took {result.cost.text()}"]
     return "\n".join(lines)
+
+
+def _notes(result: StudyResult) -> list[str]:
+    """The study's notes, those about its own galleries only where these were used."""
+    study = result.study
+    return [*study.notes, *(study.gallery_notes if result.asked.data is None else ())]
 
 
 def _section_lines(section: SectionResult) -> list[str]:
@@ -122,7 +128,7 @@ def _json_row(section: SectionResult, outcome: Outcome) -> dict[str, Any]:
         "frames": outcome.told.frames, "size_bytes": outcome.size_bytes,
         "build": None if outcome.build is None else outcome.build.as_json(), "batch_per_cpu_s": outcome.batch_per_s,
         "add_ms": outcome.add_ms, "remove_ms": outcome.remove_ms, "differs": outcome.differs,
-        "coverage_risk": None if outcome.curve is None else outcome.curve.rows(40),
+        "coverage_risk": None if outcome.curve is None else outcome.curve.rows(25),
     }  # fmt: skip
 
 
@@ -154,7 +160,7 @@ def study_record(result: StudyResult) -> Record:
         if each.gallery is not None
     }  # fmt: skip
     notes: Mapping[str, Any] = {
-        "scale": result.asked.scale, "galleries": galleries, "notes": list(result.study.notes),
+        "scale": result.asked.scale, "galleries": galleries, "notes": _notes(result),
         "cost": result.cost.as_json(),
     }  # fmt: skip
     return Record(

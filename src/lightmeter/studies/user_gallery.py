@@ -135,9 +135,11 @@ def _from_classes(folder: Path, *, per_class: int, encoder: str, seed: int, tell
     names, y, _ = numbered([labels[at] for at in chosen], [])
     gallery, asked = holdout(y, lambda count: max(1, min(per_class, count // 2)), seed)
     rows = unit(rows[chosen])
+    drawn = np.bincount(y[gallery])
+    some = f"{drawn.max()}" if drawn.min() == drawn.max() else f"{drawn.min()} to {drawn.max()}"
     return Gallery(
         folder.name, rows[gallery], y[gallery], rows[asked], y[asked], classes=names, licence="as its owner says",
-        source=f"{per_class} of a class drawn by seed {seed}, the rest asked with, {encoder}", seed=seed,
+        source=f"{some} of a class drawn by seed {seed}, the rest asked with, {encoder}", seed=seed,
     )  # fmt: skip
 
 

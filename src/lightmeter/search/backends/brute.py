@@ -10,9 +10,9 @@ from typing import Self
 
 import numpy as np
 
-from lightmeter.assets.saving import load_model, save_model
+from lightmeter.assets.saving import expect_recipe, load_model, save_model
 from lightmeter.errors import InvalidValueError
-from lightmeter.parts import Spelled, build
+from lightmeter.parts import Spelled
 from lightmeter.search.backends.rerank import nearest_of
 from lightmeter.search.dissimilarity import Answers, Gallery, Stack, dissimilarity
 from lightmeter.search.protocol import Abilities, Metric, Neighbours
@@ -55,12 +55,20 @@ def _lengths(vectors: Array) -> Array:
     return out
 
 
+def _shift(length: float, longest: float) -> int:
+    """The power of two for a query of this length, so that no product overflows and little vanishes."""
+    if not length:
+        return 60
+    return math.floor(min(60 - math.log2(length) - math.log2(max(longest, 1e-300)), 100 - math.log2(length)))
+
+
 class FittedBrute:
     """Rows and their lengths. One thread may change it while no other searches."""
 
     def __init__(self, recipe: Brute, gallery: Gallery) -> None:
         self.recipe, self.gallery = recipe, gallery
         self._lengths = Stack(_lengths(gallery.vectors))
+        self._longest = float(self._lengths.rows.max())
         self._pool = ThreadPoolExecutor(recipe.threads, "brute") if recipe.threads > 1 else None
 
     def __len__(self) -> int:
@@ -79,16 +87,18 @@ class FittedBrute:
     def search(self, queries: Array, k: int = 1, *, among: Array | None = None) -> Neighbours:
         """The k nearest, as a scan in float64 finds them: queries float [Q, D].  Cost: see `Brute`."""
         queries = self.gallery.queries(queries, k)
-        allowed = self.gallery.allowed(among)
+        allowed = None if among is None and self.gallery.whole else self.gallery.allowed(among)
         answers = Answers(len(queries), k)
         rows, dim = self.gallery.vectors.shape
         step = max(1, _PRODUCTS // rows)
         for at in range(0, len(queries), step):
             some = queries[at : at + step]
-            lengths = np.sqrt(np.vecdot(some.astype(np.float64), some.astype(np.float64)))
-            products, shifts = self._products(some, lengths)
+            wide = some.astype(np.float64)
+            lengths = np.sqrt(np.vecdot(wide, wide)).tolist()
+            shifts = [_shift(length, self._longest) for length in lengths]
+            products = self._products(wide, shifts)
             for query, length, row, shift in zip(some, lengths, products, shifts, strict=True):
-                ids = self._near(row, float(length), int(shift), allowed, k)
+                ids = self._near(row, length, shift, allowed, k)
                 found = nearest_of(self.gallery, query, ids, k)
                 answers.put(
                     found, complete=True, survivors=(len(ids),), refined=rows,
@@ -96,15 +106,13 @@ class FittedBrute:
                 )  # fmt: skip
         return answers.done()
 
-    def _products(self, queries: Array, lengths: Array) -> tuple[Array, Array]:
-        """x·q·2^shift of every pair: float32 [Q, N], int [Q]; shifted so that nothing overflows and little vanishes."""
-        longest = float(self._lengths.rows.max())
-        with np.errstate(divide="ignore"):
-            room = 60 - np.log2(np.where(lengths > 0, lengths * max(longest, 1e-300), 1))
-            most = 100 - np.log2(np.where(lengths > 0, lengths, 1))
-        shifts = np.floor(np.minimum(room, most)).astype(np.int64)
-        shifted = np.ldexp(queries.astype(np.float64), shifts[:, None]).astype(np.float32)
+    def _products(self, queries: Array, shifts: list[int]) -> Array:
+        """x·q·2^shift of every pair: float64 [Q, D] → float32 [Q, N]."""
         vectors = self.gallery.vectors
+        if len(queries) == self.recipe.threads == 1:
+            one: Array = vectors @ np.ldexp(queries[0], shifts[0]).astype(np.float32)
+            return one[None]
+        shifted = np.ldexp(queries, np.array(shifts)[:, None]).astype(np.float32)
         out = np.empty((len(queries), len(vectors)), np.float32)
         parts = np.linspace(0, len(vectors), self.recipe.threads + 1).astype(int)
 
@@ -116,16 +124,15 @@ class FittedBrute:
                 out[:, rows] = shifted @ vectors[rows].T
 
         list((map if self._pool is None else self._pool.map)(fill, range(self.recipe.threads)))
-        return out, shifts
+        return out
 
-    def _near(self, products: Array, length: float, shift: int, allowed: Array, k: int) -> Array:
+    def _near(self, products: Array, length: float, shift: int, allowed: Array | None, k: int) -> Array:
         """Ids that may be among the k nearest, rounding considered.
 
         Distances are compared as ‖x‖²/2 − x·q, or −x·q/‖x‖ for cosine, each with what its product may be wrong by.
         """
         lengths = self._lengths.rows
-        least = np.ldexp(products.astype(np.float64), -shift)
-        np.negative(least, out=least)
+        least = products * np.float64(math.ldexp(-1.0, -shift))
         wrong = (self.gallery.vectors.shape[1] + 2) * 2.0**-24 * length
         if self.recipe.metric == "cosine":
             np.divide(least, lengths, out=least, where=lengths > 0)
@@ -134,15 +141,20 @@ class FittedBrute:
             least += lengths * lengths / 2
             errors = lengths * wrong + least * 1e-15
             np.abs(errors, out=errors)
-        least[~allowed] = np.inf
+        if allowed is not None:
+            least[~allowed] = np.inf
         most = least + errors
         edge = most.min() if k == 1 else np.partition(most, k - 1)[k - 1] if k < len(most) else math.inf
-        return np.flatnonzero((least - errors <= edge) & allowed)
+        least -= errors
+        near = least <= edge
+        return np.flatnonzero(near if allowed is None else near & allowed)
 
     def add(self, vectors: Array) -> Array:
         """Add rows: float [N, D] → their ids int64 [N].  Cost: N·D, amortised."""
         vectors = self.gallery.checked(vectors)
-        self._lengths.add(_lengths(vectors))
+        lengths = _lengths(vectors)
+        self._lengths.add(lengths)
+        self._longest = max(self._longest, float(lengths.max(initial=0)))
         return self.gallery.add(vectors)
 
     def remove(self, ids: Array) -> None:
@@ -155,7 +167,7 @@ class FittedBrute:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save` wrote."""
+        """What `save` wrote; raises RejectedFileError for anything else."""
         arrays, about = load_model(folder)
-        recipe: Brute = build(about["spec"], "index")
+        recipe = expect_recipe(about, "index", Brute)
         return cls(recipe, Gallery.kept(dissimilarity(recipe.metric), arrays))

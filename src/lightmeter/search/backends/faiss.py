@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lightmeter.assets.saving import insist
 from lightmeter.parts import Spelled, need
 from lightmeter.search.backends.peer import Peer, at_least_one
 from lightmeter.search.backends.rerank import unit_or_same
@@ -86,13 +87,33 @@ class Faiss(Spelled):
     def thawed(self, frozen: Array, gallery: Gallery) -> _Engine:
         """The engine from what `frozen` made."""
         faiss = need("faiss", "ann")
-        return _Engine(self, faiss, faiss.deserialize_index(np.array(frozen)), gallery)
+        index = faiss.deserialize_index(np.array(frozen))
+        held, (rows, dim) = len(gallery) if self.kind == "ivf" else len(gallery.vectors), gallery.vectors.shape
+        empty = faiss.index_factory(dim, self.factory(rows, dim))
+        insist(
+            (index.d, index.ntotal) == (dim, held) and _kinds(faiss, index) == _kinds(faiss, empty),
+            f"the index of a model must be {self.kind} of {held} rows [{dim}], got {index.ntotal} rows [{index.d}]",
+        )
+        return _Engine(self, faiss, index, gallery)
+
+
+def _kinds(faiss: Any, index: Any) -> list[str]:
+    """The classes of an index and of those that it wraps."""
+    kinds, inner = [], index  # the outermost owns the rest and must outlive the walk
+    while inner is not None:
+        inner = faiss.downcast_index(inner)
+        kinds.append(type(inner).__name__.removesuffix("L2"))  # IndexFlatL2 is what IndexFlat is read back as
+        inner = getattr(inner, "base_index", None) or getattr(inner, "index", None)
+    return kinds
 
 
 @contextmanager
 def _threads(faiss: Any, count: int) -> Iterator[None]:
     """faiss has one number of threads for the whole process: it is put back."""
     before = faiss.omp_get_max_threads()
+    if before == count:
+        yield
+        return
     faiss.omp_set_num_threads(count)
     try:
         yield
@@ -123,13 +144,15 @@ class _Engine:
         return count
 
     def candidates(self, queries: Array, count: int, allowed: Array | None) -> Array:
-        alive = self.gallery.alive
-        if allowed is None and self.recipe.kind != "ivf" and not alive.all():
-            allowed = alive
+        if allowed is None and self.recipe.kind != "ivf" and not self.gallery.whole:
+            allowed = self.gallery.alive
         parameters = self._usual
         if allowed is not None:
             bits = np.packbits(allowed, bitorder="little")  # it must outlive the search
             parameters = self._parameters(self.faiss.IDSelectorBitmap(bits))
+        if self.faiss.omp_get_max_threads() == self.recipe.threads:  # as below; a `with` takes a few µs
+            found: Array = self.index.search(queries, count, params=parameters)[1]
+            return found
         with _threads(self.faiss, self.recipe.threads):
             ids: Array = self.index.search(queries, count, params=parameters)[1]
         return ids

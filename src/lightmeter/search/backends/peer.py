@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
-from lightmeter.assets.saving import load_model, save_model
-from lightmeter.errors import InvalidValueError
-from lightmeter.parts import build
-from lightmeter.search.backends.rerank import nearest_of, unit_or_same
-from lightmeter.search.dissimilarity import Answers, Gallery, dissimilarity
+from lightmeter.assets.saving import expect, expect_recipe, insist, load_model, save_model
+from lightmeter.errors import InvalidValueError, LightmeterError, RejectedFileError
+from lightmeter.search.backends.rerank import nearest_of_each, unit_or_same
+from lightmeter.search.dissimilarity import Gallery, dissimilarity
 from lightmeter.search.protocol import Abilities, Metric, Neighbours, refuse
 from lightmeter.types import Array
 
@@ -101,21 +101,24 @@ class Peer:
         queries = self.gallery.queries(queries, k)
         if among is not None and not self.abilities.among:
             raise refuse(self.name, "answer among some of its rows")
-        allowed = self.gallery.allowed(among)
-        may = int(np.count_nonzero(allowed))
-        answers = Answers(len(queries), k)
+        k = operator.index(k)  # numpy's integers are none to a library
+        allowed = None if among is None else self.gallery.allowed(among)
+        may = len(self.gallery) if allowed is None else int(np.count_nonzero(allowed))
         if may <= max(_SCANNED, k) or not len(queries):
-            proposed = np.broadcast_to(np.flatnonzero(allowed), (len(queries), may))
+            proposed = np.broadcast_to(self._first(allowed, may), (len(queries), may))
         else:
-            asked = unit_or_same(self.recipe.metric, queries)
-            given = None if among is None else allowed
-            proposed = self.engine.candidates(asked, k, given)
-        for at, (query, ids) in enumerate(zip(queries, proposed, strict=True)):
-            if self.recipe.metric == "cosine" and not query.any():
-                ids = np.flatnonzero(allowed)[:k]  # every row is as far
-            found = nearest_of(self.gallery, query, ids, k)
-            answers.ids[at, : len(found[0])], answers.distances[at, : len(found[0])] = found
-        return Neighbours(answers.ids, answers.distances)
+            proposed = self.engine.candidates(unit_or_same(self.recipe.metric, queries), k, allowed)
+            if self.recipe.metric == "cosine":
+                zero: Array = ~queries.any(axis=1, keepdims=True)
+                if zero.any():
+                    proposed = np.where(zero, self._first(allowed, proposed.shape[1]), proposed)
+        return Neighbours(*nearest_of_each(self.gallery, queries, proposed, k))
+
+    def _first(self, allowed: Array | None, count: int) -> Array:
+        """The first ids that may answer: to a zero query of cosine every row is as far."""
+        if allowed is None and self.gallery.whole:
+            return np.arange(count)
+        return np.flatnonzero(self.gallery.alive if allowed is None else allowed)[:count]
 
     def add(self, vectors: Array) -> Array:
         """Add rows: float [N, D] → their ids int64 [N]; raises InvalidValueError where the library cannot."""
@@ -147,11 +150,17 @@ class Peer:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """What `save` wrote. Raises RejectedFileError where the hash does not fit, before the library reads it."""
+        """What `save` wrote. Raises RejectedFileError for anything else, by the hash before the library reads it."""
         arrays, about = load_model(folder)
-        recipe: PeerRecipe = build(about["spec"], "index")
-        gallery = Gallery.kept(dissimilarity(recipe.metric), {**arrays, "alive": arrays["alive"].copy()})
-        return cls(recipe, gallery, recipe.thawed(arrays["index"], gallery))
+        recipe: Any = expect_recipe(about, "index", object)
+        insist(hasattr(recipe, "thawed"), f"the spec of a model must be of a peer, got {recipe.spec:.80}")
+        gallery = Gallery.kept(dissimilarity(recipe.metric), arrays)
+        frozen = expect(arrays, "index", "uint8", None)
+        try:
+            engine: Engine = recipe.thawed(frozen, gallery)
+        except (RuntimeError, ValueError, LightmeterError) as error:
+            raise RejectedFileError("damaged", f"{recipe.spec} cannot read its index: {str(error)[-200:]}") from error
+        return cls(recipe, gallery, engine)
 
 
 def at_least_one(recipe: object, *names: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lightmeter.assets.saving import insist
 from lightmeter.errors import InvalidValueError
 from lightmeter.parts import Spelled, need
 from lightmeter.search.backends.peer import Peer, at_least_one
@@ -57,6 +58,12 @@ class Usearch(Spelled):
         """The engine from what `frozen` made."""
         index = self._empty(gallery.vectors.shape[1])
         index.load(frozen.tobytes())
+        dim, dtype = gallery.vectors.shape[1], str(index.dtype).rpartition(".")[2].lower()
+        insist(
+            (index.ndim, len(index), dtype) == (dim, len(gallery), self.stored),
+            f"the index of a model must be of {len(gallery)} rows [{dim}] in {self.stored}, got {len(index)} rows "
+            f"[{index.ndim}] in {dtype}",
+        )
         return _Engine(self, index)
 
 

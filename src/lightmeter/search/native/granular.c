@@ -185,7 +185,8 @@ static int prepare(const Granules *g, const float *x, Query *q) {
     const double mean_by = g->scale;
     for (int64_t i = 0; i < g->dim; i++) centred[i] = (float)(x[i] * by - g->mean[i] * mean_by);
     for (int64_t i = g->dim; i < g->padded; i++) centred[i] = 0;
-    const float energy = square_sum(centred, g->padded);
+    const double precise = length_of(centred, g->padded); /* over all dimensions: in double */
+    const float energy = (float)(precise * precise);
     if (!(energy < 1e30f)) {
         for (int64_t i = 0; i < g->dim; i++)
             if (!isfinite(x[i])) return -1;
@@ -486,10 +487,24 @@ static void next_granule(Race *race, int64_t level, int64_t from, int64_t K) {
     race->told->survivors[level] = kept;
 }
 
+/* So many are left that bounds say little: measure them as they lie, which memory likes better. */
+static void measure_in_order(Race *race) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < race->n; i++) {
+        const int32_t j = race->idx[i];
+        if (race->lower[j] <= limit_of(race))
+            measure(race, j);
+        else
+            race->idx[n++] = j;
+    }
+    race->n = n;
+}
+
 /* Measure survivors, nearest bound first, until the next cannot win. */
 static void measure_survivors(Race *race) {
     const Granules *g = race->g;
     int32_t *idx = race->idx;
+    if (race->n > g->rows / 4) measure_in_order(race);
     heapify(idx, race->lower, race->n, 1);
     while (race->n > 0 && race->lower[idx[0]] <= limit_of(race)) {
         const int64_t j = idx[0];
