@@ -76,7 +76,7 @@ def _measured_each(gallery: Gallery, queries: Array, proposed: Array) -> tuple[A
     ids.sort(axis=1)
     near, asked = gallery.vectors[ids].astype(np.float64), queries.astype(np.float64)  # −1 reads the last row
     if gallery.measure.name == "cosine":
-        zero: Array = ~(near.any(axis=2) & asked.any(axis=1, keepdims=True))
+        zero: Array = np.logical_not(near.any(axis=2) & asked.any(axis=1, keepdims=True))
         near, asked = _unit(near), _unit(asked)
     near -= asked[:, None]
     found = np.vecdot(near, near)
