@@ -26,7 +26,7 @@ UNBOUNDED = np.float32(-1e30)
 _ROUNDING = 4e-6
 """Share of a row's energy that float32 coordinates may hide from what is left of it."""
 _AT_ONCE = 4096
-_BASIS_ROWS = 2048
+_BASIS_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +75,7 @@ def fit_lens(
     rounded axes. It makes projecting a query four times cheaper in bytes, and exact in integers.
 
     vectors: float32 [N, D] · inverse_norms: float64 [N] for cosine, None for L2
-    Cost: `rough_basis` on at most 2,048 rows, and K²·D.
+    Cost: `rough_basis` on at most 1,024 rows, and K²·D.
     """
     rows, dim = vectors.shape
     chosen = _spread(rows, _BASIS_ROWS, seed)
