@@ -30,6 +30,7 @@ ROUNDS = 7
 SINGLES = 100
 BATCH = 1000
 ALPHA = 0.01
+BATCHED = "granular, exact, three granules"
 
 
 @dataclass
@@ -63,10 +64,10 @@ def numpy_rows(x: np.ndarray) -> Row:
 
 def granular_rows(x: np.ndarray, validation: np.ndarray) -> list[Row]:
     rows = []
-    for name, widths in (("granular, exact", (64, 192)), ("granular, 99 %", (32, 96))):
+    for name, widths in (("granular, exact", (64, 192)), (BATCHED, (64, 128, 192)), ("granular, 99 %", (32, 96))):
         fitted, build_s = timed(lambda widths=widths: Granular(granules=widths).fit(x))
         note = "exact"
-        if name != "granular, exact":
+        if name == "granular, 99 %":
             fitted, more_s = timed(lambda fitted=fitted: fitted.calibrated(validation, alpha=ALPHA))
             build_s, note = build_s + more_s, fitted.calibration.said()
         ids = lambda q, fitted=fitted: fitted.search(q).ids[:, 0]  # noqa: E731
@@ -202,11 +203,11 @@ def ratios(found: list[dict]) -> list[dict]:
          best_refined["single_s"] / loose["single_s"], "≥ 1, goal 1.5"),
         (f"99 %, single: {graph_99['index']} ({graph_99['agreement']:.1%}) / ours",
          graph_99["single_s"] / loose["single_s"], "> 1 up to 10,000 rows"),
-        ("batch of 1,000: faiss Flat / ours, exact", flat["batch_s"] / exact["batch_s"], "≥ 1.5"),
-        ("batch of 1,000: numpy / ours, exact", numpy_["batch_s"] / exact["batch_s"], ""),
+        ("batch of 1,000: faiss Flat / ours, three granules", flat["batch_s"] / by[BATCHED]["batch_s"], "≥ 1.5"),
+        ("batch of 1,000: numpy / ours, three granules", numpy_["batch_s"] / by[BATCHED]["batch_s"], ""),
         ("build: ours / HNSW's", exact["build_s"] / graph[0]["build_s"], "≤ 0.25"),
         ("memory: all / vectors", exact["memory"], "≤ 1.25 at 5,000 × 1,280"),
-        ("batch of 1,000: top-1 equal to a float64 scan", float(exact["batch_equals_float64"]), "1"),
+        ("batch of 1,000: top-1 equal to a float64 scan", float(by[BATCHED]["batch_equals_float64"]), "1"),
         ("add a row / build, exact", exact["add_s"] / exact["build_s"], ""),
         ("bytes read: 99 % / exact", loose["bytes_read"] / exact["bytes_read"], ""),
     ]  # fmt: skip

@@ -79,7 +79,8 @@ def open_gallery(
     """Rows with labels, and the index that is cheapest for them.
 
     root: the folder whose folders are the classes; None takes the tags that were set by hand as classes
-    encoder: whose features are compared; None takes the first series of pictures · index_spec: `auto` measures once and remembers it in the library; else the spec of an index
+    encoder: whose features are compared; None takes the first series of pictures
+    index_spec: `auto` measures once and remembers it in the library; else the spec of an index
     Raises InvalidValueError where no file has a class.
     Cost: reading the features; building the index, or reading it where an earlier call kept it.
     """

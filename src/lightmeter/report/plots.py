@@ -90,7 +90,7 @@ def curves_png(
     title: str = "",
     y_log: bool = False,
 ) -> bytes:
-    """Lines, name → (x, y) of equal length; each with its own colour and marker. PNG bytes, also written to `path`.
+    """Lines, name → (x, y) of equal length; each with its own colour or dashes. PNG bytes, also written to `path`.
 
     y_log: a log scale, where y is above 0; what is 0 falls off the plot
     """
@@ -103,7 +103,8 @@ def curves_png(
         for index, (name, (x, y)) in enumerate(curves.items()):
             color, marker = _COLORS[index % len(_COLORS)], _MARKERS[index % len(_MARKERS)]
             shown = marker if len(x) <= 40 else ""
-            axes.plot(np.asarray(x), np.asarray(y), color=color, marker=shown, ms=4, lw=1.6, label=_label(name))
+            style = "-" if index < len(_COLORS) else "--"  # colours come round again
+            axes.plot(np.asarray(x), np.asarray(y), style, color=color, marker=shown, ms=4, lw=1.6, label=_label(name))
         if y_log:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(_number)

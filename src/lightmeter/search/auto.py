@@ -26,6 +26,7 @@ from lightmeter.types import Array, check_axes
 
 CANDIDATES: tuple[str, ...] = (
     "granular",
+    "granular/granules=[64,128,192]",
     "granular/granules=[32,96],alpha=0.01",
     "brute",
     "faiss/kind=flat",
@@ -158,8 +159,8 @@ def choose_index(
     """Build and ask candidates, and take the cheapest that agrees with the true answers often enough.
 
     vectors: float [N, D] · labels: int [N]; with them an answer agrees where its label does, and linear heads compete
-    asked: float [Q, D] queries like those to come; without them up to 200 rows ask, and are left out of what is asked: a
-    query that finds itself is answered too fast to say anything
+    asked: float [Q, D] queries like those to come; without them up to 200 rows ask, and are left out of what is asked:
+    a query that finds itself is answered too fast to say anything
     k: neighbours a query
     The true answers are those of exact granular search, which is a candidate itself.
     Cost: about `plan.budget_s` CPU seconds, and one exact search of at most 200 queries.
