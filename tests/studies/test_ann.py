@@ -176,7 +176,7 @@ class TestAnn:
         assert by_l2["granular, exact"].agreement.value == 1
         assert by_chi2["ML-ANN"].spec == "pivots/metric=chi2"
         assert table_row(by_l2["ML-ANN"])["measured"] == f"{by_l2['ML-ANN'].told.measured:.3g}"
-        assert table_row(by_l2["hnswlib"])["measured"] is None
+        assert table_row(by_l2["usearch"])["measured"] is None
 
     def test_the_text_has_no_column_that_is_empty(self, smoke):
         by_l2 = study_text(smoke).split("photographs")[0]

@@ -54,7 +54,7 @@ class Choice:
     spec: of the chosen one · trials: agreement with the true answers and CPU seconds a query, `build` spread over
     `queries` queries · roofline_s: an exact scan of the vectors reads them all, and that takes at least so long here
     skipped: spec → why it was not tried · agreement: what counts as agreeing
-    peers: optional libraries that were there · date: when it was measured
+    peers: optional libraries that were there, None where none was asked · date: when it was measured
     """
 
     spec: str
@@ -69,7 +69,7 @@ class Choice:
     queries: int
     agreement: str
     build_s: dict[str, float] = field(default_factory=dict)
-    peers: tuple[str, ...] = ()
+    peers: tuple[str, ...] | None = None
     date: str = ""
 
     @property
@@ -92,7 +92,7 @@ class Choice:
         """Whether it still holds: the gallery has not changed much, the same is asked, the same libraries are here."""
         near = abs(rows - self.rows) <= GROWN * self.rows
         same = (dim, batch, at_least) == (self.dim, self.batch, self.at_least)
-        return near and same and self.peers == peers_here()
+        return near and same and self.peers in (None, peers_here())
 
     def rows_text(self) -> list[dict[str, Any]]:
         """One row a candidate, cheapest first, for tables."""
@@ -137,8 +137,12 @@ class Choice:
     def from_json(cls, values: dict[str, Any]) -> Self:
         """What `as_json` wrote."""
         trials = tuple(_trial_from(each, values["agreement"]) for each in values["trials"])
-        kept: dict[str, Any] = {**values, "trials": trials, "peers": tuple(values.get("peers", ()))}
+        kept: dict[str, Any] = {**values, "trials": trials, "peers": _tuple_or_none(values.get("peers"))}
         return cls(**kept)
+
+
+def _tuple_or_none(values: list[str] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(values)
 
 
 def peers_here() -> tuple[str, ...]:
