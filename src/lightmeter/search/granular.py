@@ -46,7 +46,8 @@ class Granular(Spelled):
     metric: l2 or cosine · granules: components of each level, multiples of 16, 1 to 4 levels
     kappa: 1 is exact; less takes what is left out of two vectors to be at most so parallel, at every level
     alpha: learn κ from the gallery's own rows, so that about this share of queries or fewer misses: an estimate, where
-    `calibrated` with validation queries gives a promise · confidence: of the test that it rests on · few: so few survivors are measured at once · seed: of what is sampled
+    `calibrated` with validation queries gives a promise · confidence: of the test that it rests on
+    few: so few survivors are measured at once · seed: of what is sampled
     Cost: fit N·D·K and a decomposition; memory K + 12·levels bytes a row beside the vectors, which are not copied.
     Source: bounds and κ are ours; granules after Savchenko, "Granular computing and sequential analysis of deep
     embeddings in fast still-to-video face recognition", 2018.
