@@ -1,4 +1,4 @@
-"""The shapes that flow between parts: pictures, clips, sounds, words, and the items of a library."""
+"""The shapes that flow between parts: pictures, clips, sounds, words, labels, and the items of a library."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:  # a command that needs no arrays must not pay for numpy
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     Array: TypeAlias = NDArray[Any]
@@ -145,3 +147,64 @@ class Item:
             raise InvalidValueError(f"kind must be one of {', '.join(get_args(Kind))}, got {self.kind!r}")
         if self.state not in get_args(State):
             raise InvalidValueError(f"state must be one of {', '.join(get_args(State))}, got {self.state!r}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """Which of K classes N items have: those of item i are `classes[offsets[i] : offsets[i + 1]]`.
+
+    offsets: int64 [N + 1], from 0 on, never falling · classes: int32 [L], 0..K-1, rising and each once within an item
+    count: K
+    """
+
+    offsets: Array
+    classes: Array
+    count: int
+
+    def __post_init__(self) -> None:
+        check_axes("offsets", self.offsets, "N+1", "int64")
+        check_axes("classes", self.classes, "L", "int32")
+        ends = (int(self.offsets[0]), int(self.offsets[-1])) if len(self.offsets) else (-1, -1)
+        if ends != (0, len(self.classes)) or (self.offsets[1:] < self.offsets[:-1]).any():
+            raise InvalidValueError(f"offsets must rise from 0 to {len(self.classes)}, got {ends[0]} to {ends[1]}")
+        if len(self.classes) and not 0 <= int(self.classes.min()) <= int(self.classes.max()) < self.count:
+            raise InvalidValueError(f"classes must be 0 to {self.count - 1}, got {int(self.classes.max())}")
+        falls = self.classes[1:] <= self.classes[:-1]
+        falls[self.offsets[1:-1][(self.offsets[1:-1] > 0) & (self.offsets[1:-1] < len(self.classes))] - 1] = False
+        if falls.any():
+            raise InvalidValueError("the classes of an item must rise, each once: sort them and drop doubles")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @classmethod
+    def of(cls, lists: Iterable[Iterable[int]], count: int) -> Labels:
+        """From one list of classes an item, in any order; doubles are dropped.
+
+        >>> Labels.of([[2, 0], [], [1, 1]], 3).dense().astype(int).tolist()
+        [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+        """
+        import numpy as np
+
+        sorted_lists = [sorted(set(each)) for each in lists]
+        offsets = np.zeros(len(sorted_lists) + 1, np.int64)
+        np.cumsum([len(each) for each in sorted_lists], out=offsets[1:])
+        return cls(offsets, np.array([each for some in sorted_lists for each in some], np.int32), count)
+
+    def take(self, rows: Array) -> Labels:
+        """The labels of some items, in this order: int [R], repeats allowed."""
+        import numpy as np
+
+        lengths = np.diff(self.offsets)[rows]
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths)
+        return Labels(offsets, self.classes[places], self.count)
+
+    def dense(self) -> Array:
+        """bool [N, K].  Memory: N·K bytes: take a batch at a time."""
+        import numpy as np
+
+        made = np.zeros((len(self), self.count), bool)
+        made[np.repeat(np.arange(len(self)), np.diff(self.offsets)), self.classes] = True
+        return made
