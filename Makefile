@@ -17,7 +17,7 @@ check: .venv/.dev  ## format, lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-check-slow: .venv/.dev  ## the long proofs; figures go to docs/results
+check-slow: .venv/.slow  ## the long proofs; figures go to docs/results
 	$(BIN)/pytest -m slow
 
 bench: .venv/.bench  ## the benchmarks; ratios to the terminal, JSON to docs/results
@@ -37,6 +37,10 @@ clean:
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt
 	$(PIP) -e '.[dev]'
 	touch $@ .venv/.demo
+
+.venv/.slow: .venv/.dev
+	$(PIP) -e '.[ray]'
+	touch $@
 
 .venv/.bench: .venv/.dev
 	$(PIP) -e '.[bench]'

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import types
+from dataclasses import replace
+from functools import partial
 
 import click
 import numpy as np
@@ -13,19 +15,22 @@ from click.testing import CliRunner
 
 from lightmeter.cli.main import cli
 from lightmeter.cli.study import study
-from lightmeter.errors import InvalidValueError
+from lightmeter.errors import InvalidValueError, UnknownNameError
+from lightmeter.media.write import write_image
 from lightmeter.studies import comparison
 from lightmeter.studies.candidates import class_means_row, majority_row
-from lightmeter.studies.comparison import Beside, Section, Study
+from lightmeter.studies.comparison import Beside, Section, Study, study_called
 from lightmeter.studies.galleries import mixture
 from lightmeter.studies.names import STUDIES
 from lightmeter.studies.user_gallery import user_gallery
+from lightmeter.types import Image
 
 
 def sections(asked):
     if asked.data is not None:
         beside = Beside("caltech-101", "Inception v1, error", "Inception v1, time")
-        return [Section("mine", lambda: user_gallery(asked.data, seed=asked.seed), beside)]
+        make = partial(user_gallery, asked.data, encoder=asked.encoder, seed=asked.seed, tell=asked.tell)
+        return [Section("mine", make, beside)]
     return [Section("mixture", lambda: mixture("smoke", seed=asked.seed))]
 
 
@@ -95,6 +100,50 @@ def test_data_of_the_user_get_neither_published_numbers_nor_notes_on_our_galleri
     assert "mixtures" not in done.stdout
     assert json.loads((tmp_path / "out" / "study-toy-smoke.json").read_text())["notes"]["notes"] == ["all data"]
     assert "note: mixtures" in run("toy", "--quiet").stdout
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """Four pictures in each of two folders."""
+    monkeypatch.setenv("LIGHTMETER_CACHE", str(tmp_path / "cache"))
+    for name, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        for at in range(4):
+            pixels = np.full((9, 9, 3), colour, np.uint8) + np.uint8(at)
+            write_image(Image(pixels), tmp_path / "mine" / name / f"{at}.png")
+    return tmp_path / "mine"
+
+
+@pytest.mark.parametrize("name", ["toy", "caltech", "ann"])
+def test_encoder_of_the_user(name, pictures, tmp_path, monkeypatch):
+    if name != "toy":
+        declared = study_called(name)
+        few = replace(declared, rows=(majority_row(), class_means_row()))
+        monkeypatch.setattr(comparison, "study_called", lambda _: few)
+    out = tmp_path / "out"
+    done = run(name, "--data", pictures, "--encoder", "color-histogram/bins=2", "--out", out)
+    assert done.exit_code == 0, done.exception
+    assert "4 x 8, 2 classes, 4 queries" in done.stdout
+    assert "color-histogram/bins=2" in done.stdout
+    galleries = json.loads((out / f"study-{name}-smoke.json").read_text())["notes"]["galleries"]
+    assert [each["source"].rpartition(", ")[2] for each in galleries.values()] == ["color-histogram/bins=2"]
+
+
+def test_an_encoder_that_would_be_ignored_is_refused(tmp_path):
+    done = run("toy", "--encoder", "color-histogram")
+    assert isinstance(done.exception, InvalidValueError)
+    assert str(done.exception).startswith("--encoder needs --data FOLDER")
+    for each in ("gallery", "queries"):
+        np.savez(tmp_path / f"{each}.npz", x=np.eye(2), y=[0, 1])
+    done = run("toy", "--encoder", "color-histogram", "--data", tmp_path)
+    assert isinstance(done.exception, InvalidValueError)
+    assert str(done.exception).startswith("--encoder must be left out where gallery.npz holds features")
+
+
+def test_an_encoder_that_is_none_is_said(pictures):
+    done = run("toy", "--encoder", "colour-histogram", "--data", pictures)
+    assert isinstance(done.exception, UnknownNameError)
+    assert "did you mean 'color-histogram'?" in str(done.exception)
 
 
 @pytest.mark.parametrize("inside", [None, "a_class"])

@@ -108,6 +108,20 @@ def siglip_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def word_folders(tmp_path_factory):
+    """encoder -> options that name vectors of six words and a codebook of two centres"""
+    from lightmeter.encoders.codebook import Codebook
+    from lightmeter.encoders.word_vectors import WordVectors
+
+    folder = tmp_path_factory.mktemp("words")
+    words = ("cat", "mat", "seven", "red", "ships", "sea")
+    WordVectors(words, np.array([[0], [1], [1], [2], [8], [9], [9]], np.float32)).save(folder / "vectors")
+    Codebook(np.array([[1], [9]], np.float32)).save(folder / "codebook")
+    vectors = f"vectors='{folder / 'vectors'}',part=both"
+    return {"word-histogram": f"{vectors},codebook='{folder / 'codebook'}'", "tokens": vectors}
+
+
+@pytest.fixture(scope="session")
 def items():
     """kind -> ordinary items, odd items, something of another kind"""
     return {kind: (ITEMS[kind](), ODD[kind](), WRONG[kind]) for kind in ITEMS}
@@ -152,3 +166,58 @@ def _macs(node, shapes):
 def count_macs():
     """(model bytes, sizes of the free axes) -> MACs of its graph, independent of what encoders state"""
     return _count_macs
+
+
+@pytest.fixture(scope="session")
+def face_file(tmp_path_factory):
+    """(which) -> a file as it is published, with weights drawn at random: made when asked for, once.
+
+    `vggface` is a sixteenth as wide as the real one, whose file has 550 MB; while such a test runs, so is the network.
+    """
+    torch = pytest.importorskip("torch")
+    import face_nets_reference as reference
+
+    folder, made = tmp_path_factory.mktemp("faces"), {}
+    shapes = {
+        "light-cnn-9": lambda: reference.light_cnn_shapes(9),
+        "light-cnn-29": lambda: reference.light_cnn_shapes(29),
+        "light-cnn-29-v2": lambda: reference.light_cnn_shapes(29, 2),
+        "vggface": lambda: reference.vgg_shapes(16),
+        "vggface2-resnet": lambda: reference.dag_shapes(squeeze=False, counts=False),
+        "vggface2-senet": lambda: reference.dag_shapes(squeeze=True),
+    }
+
+    def file(which):
+        if which not in made:
+            state = reference.drawn(shapes[which]())
+            if which.startswith("light-cnn"):  # as train.py of the authors saves it, the optimiser's numbers beside
+                moved = {"state": {0: {"momentum_buffer": torch.zeros(3)}}}
+                state = {f"module.{name}": each for name, each in state.items()}
+                state = {"epoch": 3, "arch": "LightCNN", "state_dict": state, "optimizer": moved}
+            made[which] = folder / f"{which}.pth"
+            torch.save(state, made[which], _use_new_zipfile_serialization=which.endswith(("v2", "senet")))
+        return made[which]
+
+    return file
+
+
+@pytest.fixture(scope="module")
+def narrow_vggface():
+    """A sixteenth of the channels, all else as published, to the end of the module."""
+    pytest.importorskip("torch")
+    from functools import partial
+
+    from lightmeter.nets import vggface
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vggface, "VggFace", partial(vggface.VggFace, 16))
+        yield
+
+
+@pytest.fixture(scope="module")
+def let_go():
+    """Networks that tests of a module read are not kept beyond it."""
+    yield
+    from lightmeter.encoders import face_net
+
+    face_net._nets.clear()

@@ -23,12 +23,19 @@ SPECS = {
     "centred": None,
     "minilm": "minilm",
     "glove-mean": "glove",
+    "word-histogram": "words",
+    "tokens": "words",
     "log-mel": None,
     "aisfx": "aisfx",
     "conse": None,
+    "dlib-face/view=whole": "dlib-face",
     "clip": "clip",
     "siglip": "siglip",
+    "light-cnn/layers=9": "light-cnn-9",
+    "vggface": "vggface",
+    "vggface2/blocks=senet": "vggface2-senet",
 }
+BY_FILE = ("light-cnn-9", "vggface", "vggface2-senet")
 
 
 @pytest.fixture(scope="module", params=SPECS)
@@ -36,10 +43,21 @@ def encoder(request):
     needs = SPECS[request.param]
     if needs in ("clip", "siglip"):
         return build(f"clip/folder='{request.getfixturevalue(f'{needs}_folder')}'")
+    if needs in BY_FILE:
+        request.getfixturevalue("let_go")
+        request.getfixturevalue("narrow_vggface")
+        name, _, options = request.param.partition("/")
+        return build(f"{name}/file='{request.getfixturevalue('face_file')(needs)}'{options and f',{options}'}")
+    if needs == "words":
+        return build(f"{request.param}/{request.getfixturevalue('word_folders')[request.param]}")
     if needs and find_or_none(needs) is None:
         pytest.skip(f"`lightmeter assets add {needs}` brings what this encoder needs")
     if request.param == "glove-mean":
         pytest.importorskip("pyarrow")
+    if needs == "dlib-face":
+        pytest.importorskip("dlib")
+        if find_or_none("dlib-landmarks") is None:
+            pytest.skip("`lightmeter assets add dlib-landmarks` brings what this encoder needs")
     return build(request.param)
 
 
@@ -54,7 +72,7 @@ class TestEveryEncoder:
     def test_gives_one_row_an_item(self, encoder, items):
         rows = encoder.encode(items[encoder.takes][0])
         assert rows.shape == (3, encoder.dim)
-        assert rows.dtype == np.float32
+        assert rows.dtype == (np.int32 if encoder.spec.startswith("tokens/") else np.float32)  # numbers of words
         assert not np.allclose(rows[0], rows[1])
 
     def test_gives_no_row_for_no_item(self, encoder):

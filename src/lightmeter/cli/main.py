@@ -14,6 +14,18 @@ from lightmeter.errors import LightmeterError, nearest
 COMMANDS: dict[str, tuple[str, str]] = {
     "index": ("lightmeter.cli.index:index", "Read folders of pictures, videos and sounds into a library."),
     "search": ("lightmeter.cli.search:search", "Find items by words, picture, video or sound."),
+    "fit": (
+        "lightmeter.cli.fit:fit",
+        "Fit a classifier of several labels on DATA: a set made by `yt8m`, or a library.",
+    ),
+    "predict": (
+        "lightmeter.cli.predict:predict",
+        "Say which labels the items of DATA have, by a MODEL that `fit` made: a probability each.",
+    ),
+    "evaluate": (
+        "lightmeter.cli.evaluate:evaluate",
+        "Score a MODEL that `fit` made on the labels of DATA: GAP, Hit@1, PERR and mAP, with their price.",
+    ),
     "recognise": (
         "lightmeter.cli.recognise:recognise",
         "Say of which class of GALLERY each QUERY is: a picture or a video.",
@@ -28,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fsck": ("lightmeter.cli.keep:fsck", "Re-hash a library and repair it."),
     "export": ("lightmeter.cli.exchange:export", "Write a library as Parquet, WebDataset, imagefolder or Lance."),
     "import": ("lightmeter.cli.exchange:import_", "Read such an export into a library."),
+    "yt8m": ("lightmeter.cli.yt8m:yt8m", "Read, write, generate and score data in the manner of YouTube-8M."),
     "filter": ("lightmeter.cli.filter:filter_", "Run a classic filter over a picture, into a PNG."),
     "study": ("lightmeter.cli.study:study", "Rerun a table of the seeds, the published numbers beside ours."),
     "assets": ("lightmeter.cli.assets:assets", "List, add or verify packaged weights and data."),

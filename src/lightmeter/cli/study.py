@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -33,10 +34,24 @@ from lightmeter.studies.names import STUDIES
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Your data: gallery.npz and queries.npz (x, y, track), or pictures in one folder a class.",
 )
+@click.option(
+    "--encoder",
+    metavar="SPEC",
+    help="What encodes the pictures of --data, as dlib-face; efficientnet-lite without it.",
+)
 @seed_option
 @json_option
 @quiet_option
-def study(name: str, scale: str, out: Path | None, data: Path | None, seed: int, as_json: bool, quiet: bool) -> None:
+def study(
+    name: str,
+    scale: str,
+    out: Path | None,
+    data: Path | None,
+    encoder: str | None,
+    seed: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Rerun a table of the seeds, the published numbers beside ours.
 
     NAME is caltech (which classifier of deep features is cheapest at which error), faces (how the frames of a video are
@@ -49,7 +64,8 @@ def study(name: str, scale: str, out: Path | None, data: Path | None, seed: int,
     from lightmeter.studies.results import SCHEMA, json_rows, study_text, write_study
 
     declared = study_called(name)
-    asked = Asked(cast(Scale, scale), seed, data, tell=lambda text: say(text, quiet=quiet))
+    tell = partial(say, quiet=quiet)
+    asked = Asked(cast(Scale, scale), seed, data, tell, encoder)
     result = run_study(declared, asked)
     written = write_study(result, out) if out is not None else []
     if as_json:

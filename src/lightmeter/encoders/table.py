@@ -13,4 +13,10 @@ ENCODERS: dict[str, str] = {
     "aisfx": "lightmeter.encoders.aisfx:Aisfx",
     "conse": "lightmeter.encoders.conse:Conse",
     "clip": "lightmeter.encoders.clip:ClipEncoder",
+    "dlib-face": "lightmeter.encoders.dlib_face:DlibFace",
+    "light-cnn": "lightmeter.encoders.light_cnn:LightCnn",
+    "vggface": "lightmeter.encoders.vggface:VggFaceEncoder",
+    "vggface2": "lightmeter.encoders.vggface2:VggFace2Encoder",
+    "word-histogram": "lightmeter.encoders.word_histogram:WordHistogram",
+    "tokens": "lightmeter.encoders.word_tokens:WordTokens",
 }

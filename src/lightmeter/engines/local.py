@@ -48,10 +48,15 @@ class Local(Spelled):
 
     def crew(self, stage: Stage, limits: Limits, notify: Notify) -> LocalCrew:
         """Workers start with their first batch."""
-        return LocalCrew(self, _pickled(stage), limits, notify)
+        return self.crew_of(pickled(stage), limits, notify)
+
+    def crew_of(self, stage: bytes, limits: Limits, notify: Notify) -> LocalCrew:
+        """The same for a stage that `pickled` packed, perhaps on another machine."""
+        return LocalCrew(self, stage, limits, notify)
 
 
-def _pickled(stage: Stage) -> bytes:
+def pickled(stage: Stage) -> bytes:
+    """A stage as it travels to its workers.  Raises InvalidValueError where it cannot."""
     if type(stage).__module__ == "__main__":
         name = type(stage).__qualname__
         raise InvalidValueError(
@@ -150,7 +155,7 @@ class LocalCrew:
         worker.heard()
         try:
             kind, *rest = unpack_plain(body)
-            ending = _ending(worker.batch, kind, *rest) if kind in ("outcomes", "raised") else None
+            ending = ending_of(worker.batch, kind, *rest) if kind in ("outcomes", "raised") else None
         except Exception as error:  # noqa: BLE001 - whatever a broken worker sends is a failure of its batch
             worker.kill("exception", f"the worker sent what cannot be understood ({type(error).__name__}: {error})")
             return
@@ -202,7 +207,7 @@ class LocalCrew:
         self._workers.clear()
 
 
-def _ending(batch: Batch | None, kind: str, number: int, *rest: Any) -> Ending:
+def ending_of(batch: Batch | None, kind: str, number: int, *rest: Any) -> Ending:
     """Read the end of an attempt; it must be of the batch that the worker has, and of nothing else."""
     if batch is None or number != batch.id:
         raise InvalidValueError(f"outcomes must be of the batch in hand, got number {number}")

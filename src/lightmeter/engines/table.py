@@ -3,4 +3,5 @@
 ENGINES: dict[str, str] = {
     "inline": "lightmeter.engines.inline:Inline",
     "local": "lightmeter.engines.local:Local",
+    "ray": "lightmeter.engines.ray:Ray",
 }

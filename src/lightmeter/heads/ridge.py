@@ -41,12 +41,14 @@ class Ridge(Spelled):
 
     def fit(self, x: Array, y: Array) -> RidgeModel:
         """Learn from features x float [N, D] and labels y int [N] in 0..K−1."""
+        labels = checked_labels(y, len(x))
+        return self.fit_targets(x, np.where(labels[:, None] == np.arange(labels.max() + 1), 1.0, -1.0))
+
+    def fit_targets(self, x: Array, targets: Array) -> RidgeModel:
+        """Learn any targets float64 [N, K] from features x float [N, D]: of several labels a row, or of none."""
         rows = checked_features(x, dtype="float64")
-        labels = checked_labels(y, len(rows))
-        mean = rows.mean(axis=0)
+        mean, target_mean = rows.mean(axis=0), targets.mean(axis=0)
         rows = rows - mean
-        targets = np.where(labels[:, None] == np.arange(labels.max() + 1), 1.0, -1.0)
-        target_mean = targets.mean(axis=0)
         base = _Base.of(rows, self.l2)
         weights = base.solve(rows.T @ (targets - target_mean)).T
         return RidgeModel(
@@ -147,8 +149,32 @@ class RidgeModel:
         rows = checked_features(x, self.weights.shape[1], "float64")
         model = self._widened(int(checked_labels(y, len(rows)).max()) + 1)
         for row, label in zip(rows, y.tolist(), strict=True):
-            model = model._with_row(row, label)
+            model = model._with_row(row, np.where(np.arange(model.classes) == label, 1.0, -1.0))
         return model
+
+    def add_targets(self, x: Array, targets: Array) -> RidgeModel:
+        """The same for any targets float64 [N, K], as `fit_targets` takes them; K stays."""
+        if self.base is None:
+            raise InvalidValueError("this ridge cannot add: fit it with grows=true")
+        model = self
+        for row, wanted in zip(checked_features(x, self.weights.shape[1], "float64"), targets, strict=True):
+            model = model._with_row(row, wanted)
+        return model
+
+    def with_target(self, toward: Array, target_mean: float) -> RidgeModel:
+        """One more class. toward: float64 [D], Σ (x − mean)·target over all rows so far · target_mean: of its targets.
+
+        Cost: one solve with the factor that is there (S², and 2·N·D where N < D): milliseconds.
+        """
+        weights = np.concatenate([self.weights, self.solved(toward[:, None]).T])
+        return replace(self, weights=weights, target_mean=np.append(self.target_mean, target_mean))
+
+    def solved(self, right: Array) -> Array:
+        """The inverse of l2·I + scatter of all rows so far, times float64 [D, M]."""
+        if self.base is None:
+            raise InvalidValueError("this ridge kept no factor: fit it with grows=true")
+        made: Array = self.base.solve(right) - self.turned.T @ (self.turned @ right)
+        return made
 
     def _widened(self, classes: int) -> RidgeModel:
         """Room for classes that every row so far was against: a target of −1 throughout, nothing to explain."""
@@ -156,14 +182,14 @@ class RidgeModel:
         weights = np.concatenate([self.weights, np.zeros((more, self.weights.shape[1]))])
         return replace(self, weights=weights, target_mean=np.concatenate([self.target_mean, np.full(more, -1.0)]))
 
-    def _with_row(self, row: Array, label: int) -> RidgeModel:
+    def _with_row(self, row: Array, wanted: Array) -> RidgeModel:
         assert self.base is not None
         seen = self.seen + 1
         apart = row - self.mean
         share = self.seen / seen  # of the scatter that a row at this distance from the old mean adds
-        turned = self.base.solve(apart[:, None])[:, 0] - self.turned.T @ (self.turned @ apart)
+        turned = self.solved(apart[:, None])[:, 0]
         scale = 1 + share * float(apart @ turned)
-        target = np.where(np.arange(self.classes) == label, 1.0, -1.0) - self.target_mean
+        target = wanted - self.target_mean
         surprise = target - self.weights @ apart
         model = replace(
             self,

@@ -207,7 +207,7 @@ def _brute_row() -> Row:
 def _sections(asked: Asked) -> Sequence[Section]:
     seed, tell = asked.seed, asked.tell
     if asked.data is not None:
-        make = partial(user_gallery, asked.data, seed=seed, tell=tell)
+        make = partial(user_gallery, asked.data, encoder=asked.encoder, seed=seed, tell=tell)
         return [Section(f"{asked.data.name}, L2", make, _beside("VGGNet, L2"))]
     if asked.scale == "smoke":
         return [

@@ -36,7 +36,7 @@ def _sections(asked: Asked) -> Sequence[Section]:
     vgg = "VGGNet-19, error", "VGGNet-19, time"
     if asked.data is not None:
         table = "caltech-256" if "256" in asked.data.name else "caltech-101"
-        make = partial(user_gallery, asked.data, seed=seed, tell=tell)
+        make = partial(user_gallery, asked.data, encoder=asked.encoder, seed=seed, tell=tell)
         return [Section(asked.data.name, make, Beside(table, *inception))]
     if asked.scale == "smoke":
         return [

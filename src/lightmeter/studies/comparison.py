@@ -164,12 +164,16 @@ class Section:
 
 @dataclass(frozen=True)
 class Asked:
-    """How a study is run. data: the user's folder, None without one · tell: told each step, one line."""
+    """How a study is run. data: the user's folder, None without one · tell: told each step, one line
+
+    encoder: spec of what encodes the pictures of `data`, None for the studies' own
+    """
 
     scale: Scale = "smoke"
     seed: int = 0
     data: Path | None = None
     tell: Tell = silent
+    encoder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -275,9 +279,11 @@ CHANGES = 9
 def run_study(study: Study, asked: Asked) -> StudyResult:
     """Run every row on every gallery of a scale; what cannot run says why and the rest goes on.
 
-    The user's data get the published columns at `paper`, which asks for them. `paper` needs `data`: raises
-    InvalidValueError without it. Data that are no gallery raise what `user_gallery` does.
+    The user's data get the published columns at `paper`, which asks for them. `paper` and an encoder need `data`:
+    raises InvalidValueError without it. Data that are no gallery raise what `user_gallery` does.
     """
+    if asked.encoder is not None and asked.data is None:
+        raise InvalidValueError(f"--encoder needs --data FOLDER with pictures to encode, got {asked.encoder} alone")
     if asked.scale == "paper" and asked.data is None:
         raise InvalidValueError(
             "--scale paper needs --data FOLDER: a folder of pictures, or gallery.npz and queries.npz"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lightmeter.meter.cost import Cost
-from lightmeter.parts import build
+from lightmeter.parts import build, parse
 from lightmeter.search.fusion import Fused, Map, SequentialMap, Track, between_classes, pooled
 from lightmeter.search.reject import posterior_margin
 from lightmeter.search.stopping import EarlyMap
@@ -259,8 +259,8 @@ TABLES = {"ytf": "ytf-lfw", "ijb-a": "ijb-a"}
 def _sections(asked: Asked) -> Sequence[Section]:
     seed, tell = asked.seed, asked.tell
     if asked.data is not None:
-        make = partial(user_gallery, asked.data, seed=seed, tell=tell)
-        return [_section(asked.data.name, make, _beside_named(asked.data.name.lower()))]
+        make = partial(user_gallery, asked.data, encoder=asked.encoder, seed=seed, tell=tell)
+        return [_section(asked.data.name, make, _beside_named(asked.data.name.lower(), asked.encoder))]
     if asked.scale == "smoke":
         small = partial(mixture_tracks, "smoke-tracks", tracks=6, seed=seed)
         return [
@@ -285,10 +285,15 @@ def _beside(table: str, net: str) -> Beside:
     return Beside(table, f"{net}, accuracy", f"{net}, time", accuracy=True)
 
 
-def _beside_named(name: str) -> Beside:
-    """The published columns that a folder's name asks for: `ijb` in it, `resface` or `vggface`, else the others."""
-    net = next((net for net in ("ResFace", "VGGFace2", "VGGFace") if net.lower() in name), "VGGFace2")
-    return _beside("ijb-a" if "ijb" in name else "ytf-lfw", {"VGGFace2": "VGGFace2_ft"}.get(net, net))
+def _beside_named(name: str, encoder: str | None = None) -> Beside | None:
+    """The published columns of a network: that which the folder's name says, else the encoder's, else VGGFace2_ft's.
+
+    `ijb` in the folder's name asks for the table of IJB-A. None for an encoder that the seed has no columns of.
+    """
+    called = "vggface2" if encoder is None else parse(encoder).name
+    net = next((net for net in ("ResFace", "VGGFace2", "VGGFace") if net.lower() in name), "")
+    column = {"VGGFace2": "VGGFace2_ft"}.get(net, net) or NETS.get(called, "")
+    return _beside("ijb-a" if "ijb" in name else "ytf-lfw", column) if column else None
 
 
 def _section(title: str, gallery: Callable[[], Gallery], beside: Beside | None = None) -> Section:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lightmeter.encoders.cache import kept
-from lightmeter.errors import InvalidValueError
+from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.meter.record import hash_of
 from lightmeter.types import Array, Image
 
@@ -21,7 +22,7 @@ ENCODER = "efficientnet-lite/size=0,view=whole"
 """The default of the studies: all of the picture, as most of theirs are cut-out objects that fill it."""
 
 Tell = Callable[[str], None]
-Make = Callable[[], Image | None]
+Make = Callable[[], Image]
 
 
 def silent(_text: str) -> None:
@@ -33,27 +34,47 @@ def features_of(
 ) -> Array:
     """Encode pictures, or take from the cache what was encoded before: float32 [N, D].
 
-    pictures: calls that give one picture each (or None, which makes a row of NaN), called only where its block is not
-    kept · keys: one a picture, all that
+    As `features_where_possible`, of pictures that can all be encoded: raises RejectedFileError for the first that
+    cannot.
+    """
+    rows, left_out = features_where_possible(pictures, keys, source=source, encoder=encoder, tell=tell)
+    for at, why in left_out.items():
+        raise RejectedFileError("left-out", f"{keys[at]} has no features by {encoder}: {why}")
+    return rows
+
+
+def features_where_possible(
+    pictures: Sequence[Make], keys: Sequence[str], *, source: str, encoder: str = ENCODER, tell: Tell = silent
+) -> tuple[Array, Mapping[int, str]]:
+    """Features float32 [N, D], and which pictures have none and why: their rows are NaN.
+
+    pictures: calls that give one picture each, called only where its block is not kept · keys: one a picture, all that
     its pixels depend on beside `source` (a file's name inside an asset, seed and number of a frame) · source: hash of
     the data they come from · encoder: spec of an image encoder · tell: told after every block that was encoded.
+    A picture that a call or the encoder rejects (RejectedFileError: unreadable, no face) is left out.
     Blocks of 500 rows lie in `cache_folder()` (LIGHTMETER_CACHE), each written whole, with a checksum, and named by
     source, keys and encoder; deleting them is harmless.
     Raises InvalidValueError for an encoder of sound or words.  Cost: one encoding a picture, the first time.
     """
-    made = _image_encoder(encoder)
+    made = image_encoder(encoder)
     if len(pictures) != len(keys):
         raise InvalidValueError(f"each picture must have one key, got {len(pictures)} pictures and {len(keys)} keys")
     rows = np.empty((len(pictures), made.dim), np.float32)
+    left_out: dict[int, str] = {}
     for start in range(0, len(pictures), BLOCK):
         some = slice(start, min(start + BLOCK, len(pictures)))
         stamp = hash_of([VERSION, made.spec, source, list(keys[some])])
         body = kept("features", stamp, lambda some=some: _encoded(made, pictures, some, tell))  # type: ignore[misc]
-        rows[some] = np.frombuffer(body, "<f4").reshape(-1, made.dim)
-    return rows
+        split = rows[some].nbytes
+        rows[some] = np.frombuffer(body[:split], "<f4").reshape(-1, made.dim)
+        whys = json.loads(body[split:] or "{}")
+        absent = np.flatnonzero(np.isnan(rows[some]).any(axis=1))
+        left_out |= {start + int(at): whys.get(str(at), "its features are no numbers") for at in absent}
+    return rows, left_out
 
 
-def _image_encoder(spec: str) -> Any:
+def image_encoder(spec: str) -> Any:
+    """The encoder of a spec; raises InvalidValueError where it takes no pictures."""
     from lightmeter.parts import build
 
     made = build(spec, "encoder")
@@ -63,12 +84,16 @@ def _image_encoder(spec: str) -> Any:
 
 
 def _encoded(encoder: Any, pictures: Sequence[Make], some: slice, tell: Tell) -> bytes:
-    made = [make() for make in pictures[some]]
-    rows = np.full((len(made), encoder.dim), np.nan, "<f4")
-    there = [at for at, picture in enumerate(made) if picture is not None]
-    rows[there] = encoder.encode([made[at] for at in there])
+    """A block as it is kept: its rows and, where a picture was left out, why, as JSON: {"3": "no-face: …"}."""
+    makes, whys = pictures[some], {}
+    rows = np.full((len(makes), encoder.dim), np.nan, "<f4")
+    for at, make in enumerate(makes):  # one by one: 500 large pictures would not fit into the memory
+        try:
+            rows[at] = encoder.encode([make()])[0]
+        except RejectedFileError as error:
+            whys[str(at)] = str(error)
     tell(f"encoded {some.stop:,} of {len(pictures):,} pictures")
-    return rows.tobytes()
+    return rows.tobytes() + (json.dumps(whys).encode() if whys else b"")
 
 
 def file_maker(path: Path, short_side: int | None = None) -> Make:

@@ -307,9 +307,8 @@ def _photographs_folder() -> Path:
 
 
 def _seen_maker(make: Make, view: View) -> Make:
-    def framed() -> Image | None:
-        picture = make()
-        return None if picture is None else seen(picture, view)
+    def framed() -> Image:
+        return seen(make(), view)
 
     return framed
 

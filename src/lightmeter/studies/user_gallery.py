@@ -13,10 +13,16 @@ import numpy as np
 from lightmeter.assets.arrays import read_array
 from lightmeter.assets.files import file_sha256
 from lightmeter.errors import InvalidValueError, RejectedFileError, UnsafeFileError
-from lightmeter.media.images import read_image
-from lightmeter.studies.features import ENCODER, Make, Tell, features_of, silent
+from lightmeter.studies.features import (
+    ENCODER,
+    Tell,
+    features_where_possible,
+    file_maker,
+    image_encoder,
+    silent,
+)
 from lightmeter.studies.galleries import Gallery, holdout, numbered, unit
-from lightmeter.types import Array, Image, check_axes
+from lightmeter.types import Array, check_axes
 
 MOST_BYTES = 8 << 30
 MOST_PICTURES = 200_000
@@ -27,7 +33,7 @@ ARRAYS = ("x", "y", "track")
 
 
 def user_gallery(
-    folder: Path, *, per_class: int = 30, encoder: str = ENCODER, seed: int = 0, tell: Tell = silent
+    folder: Path, *, per_class: int = 30, encoder: str | None = None, seed: int = 0, tell: Tell = silent
 ) -> Gallery:
     """What lies in a folder, as a gallery. One of three layouts:
 
@@ -35,11 +41,16 @@ def user_gallery(
     `gallery/CLASS/*.jpg`, `queries/CLASS/*.jpg` or, for videos, `queries/CLASS/TRACK/*.jpg` (frames by name)
     `CLASS/*.jpg`: split by seed, `per_class` pictures of a class to the gallery (half where it has fewer than twice as
     many), the rest are queries; that is the protocol of Caltech-101 and -256, whose clutter folders are left out
-    Rows are made unit length, as the seed does. Pictures that cannot be read are left out and named.
+    encoder: spec of what encodes pictures, `features.ENCODER` where it is None; arrays take none
+    Rows are made unit length, as the seed does. Pictures that cannot be read, or that the encoder rejects (a network of
+    faces where it sees none), are left out and named, and counted in the gallery's `source`.
     Raises InvalidValueError or RejectedFileError where it is none of these, UnsafeFileError beyond the limits.
     """
     if (folder / "gallery.npz").is_file() and (folder / "queries.npz").is_file():
+        if encoder is not None:
+            raise InvalidValueError(f"--encoder must be left out where gallery.npz holds features, got {encoder}")
         return _from_arrays(folder, seed)
+    encoder = ENCODER if encoder is None else image_encoder(encoder).spec
     if (folder / "gallery").is_dir() and (folder / "queries").is_dir():
         return _from_two_folders(folder, encoder=encoder, seed=seed, tell=tell)
     if not folder.is_dir() or not _folders(folder):
@@ -124,7 +135,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 def _from_classes(folder: Path, *, per_class: int, encoder: str, seed: int, tell: Tell) -> Gallery:
     labelled = [(each, place.name) for place in _folders(folder) for each in _pictures(place)]
-    rows, kept = _encode([path for path, _ in labelled], encoder, tell)
+    rows, kept, said = _encode([path for path, _ in labelled], encoder, tell)
     labels = [labelled[at][1] for at in kept.tolist()]
     lone = {label for label in set(labels) if labels.count(label) < 2}
     if lone:
@@ -139,7 +150,7 @@ def _from_classes(folder: Path, *, per_class: int, encoder: str, seed: int, tell
     some = f"{drawn.max()}" if drawn.min() == drawn.max() else f"{drawn.min()} to {drawn.max()}"
     return Gallery(
         folder.name, rows[gallery], y[gallery], rows[asked], y[asked], classes=names, licence="as its owner says",
-        source=f"{some} of a class drawn by seed {seed}, the rest asked with, {encoder}", seed=seed,
+        source=f"{some} of a class drawn by seed {seed}, the rest asked with, {said}", seed=seed,
     )  # fmt: skip
 
 
@@ -149,7 +160,7 @@ def _from_two_folders(folder: Path, *, encoder: str, seed: int, tell: Tell) -> G
     videos = {track for _, _, track in asked}
     if "" in videos and len(videos) > 1:
         raise InvalidValueError(f"queries must be pictures or videos throughout, got both in {folder / 'queries'}")
-    rows, kept = _encode([path for path, _, _ in (*stills, *asked)], encoder, tell)
+    rows, kept, said = _encode([path for path, _, _ in (*stills, *asked)], encoder, tell)
     split = int(np.searchsorted(kept, len(stills)))
     labels = [(*stills, *asked)[at] for at in kept.tolist()]
     if not 0 < split < len(kept):
@@ -159,7 +170,7 @@ def _from_two_folders(folder: Path, *, encoder: str, seed: int, tell: Tell) -> G
     rows = unit(rows)
     return Gallery(
         folder.name, rows[:split], y, rows[split:], truth, classes=names, licence="as its owner says",
-        source=f"gallery -> queries, {encoder}", seed=seed, tracks=tracks,
+        source=f"gallery -> queries, {said}", seed=seed, tracks=tracks,
     )  # fmt: skip
 
 
@@ -175,23 +186,20 @@ def _numbers(names: Sequence[str]) -> Array:
     return np.array([order[name] for name in names], np.int64)
 
 
-def _encode(files: Sequence[Path], encoder: str, tell: Tell) -> tuple[Array, Array]:
-    """Features of the files that can be read, and which those are."""
+def _encode(files: Sequence[Path], encoder: str, tell: Tell) -> tuple[Array, Array, str]:
+    """Features of the files that have some, which those are, and what is to be said of it: encoder, how many lack."""
     if not 0 < len(files) <= MOST_PICTURES:
         raise InvalidValueError(f"--data must hold 1 to {MOST_PICTURES:,} pictures, got {len(files):,}")
-    makes = [_careful(path) for path in files]
-    rows = features_of(makes, [file_sha256(path) for path in files], source="files", encoder=encoder, tell=tell)
-    kept = np.flatnonzero(~np.isnan(rows).any(axis=1))
-    for path in (files[at] for at in np.setdiff1d(np.arange(len(files)), kept)):
-        tell(f"left out, as it cannot be read: {path}")
-    return rows[kept], kept
-
-
-def _careful(path: Path) -> Make:
-    def make() -> Image | None:
-        try:
-            return read_image(path, short_side=280).value
-        except RejectedFileError:
-            return None  # the caller names it, also when this comes from the cache
-
-    return make
+    short_side = image_encoder(encoder).short_side
+    rows, left_out = features_where_possible(
+        [file_maker(path, short_side) for path in files], [file_sha256(path) for path in files],
+        source=f"files, short side {short_side}", encoder=encoder, tell=tell,
+    )  # fmt: skip
+    for at, why in left_out.items():
+        tell(f"left out: {files[at]}: {why}")
+    if len(left_out) == len(files):
+        raise RejectedFileError("left-out", f"none of {len(files):,} pictures of --data has features by {encoder}: "
+                                f"the first is left out as {left_out[0]}")  # fmt: skip
+    kept = np.setdiff1d(np.arange(len(files)), list(left_out)).astype(np.int64)
+    said = f"{encoder}, {len(left_out):,} of {len(files):,} pictures left out" if left_out else encoder
+    return rows[kept], kept, said

@@ -1,0 +1,91 @@
+"""`lightmeter predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lightmeter.cli.options import emit, json_option, quiet_option, say, shown_path
+
+if TYPE_CHECKING:
+    from lightmeter.heads.answering import Answering
+    from lightmeter.types import Array
+
+    Answers = Iterator[tuple[list[str], Array, Array]]
+
+
+@click.command(
+    epilog="Examples: `lightmeter predict MODEL .lightmeter` · `lightmeter predict MODEL SET/test --csv answers.csv` · "
+    "`lightmeter predict MODEL .lightmeter --top 3 --json`"
+)
+@click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.option("--top", default=20, show_default=True, type=click.IntRange(1), help="Labels an item, likeliest first.")
+@click.option(
+    "--csv", "table", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT",
+    help="Write VideoId,LabelConfidencePairs, as on Kaggle, the classes by number.",
+)  # fmt: skip
+@click.option("--without", metavar="NAMES", help="Blocks to answer without, as title,keywords.")
+@json_option
+@quiet_option
+def predict(model: Path, data: Path, top: int, **asked: Any) -> None:
+    """Say which labels the items of DATA have, by a MODEL that `fit` made: a probability each.
+
+    DATA is a set or a library; it needs no labels, but the blocks that the model reads.
+    """
+    from lightmeter.heads.answering import load_answering
+    from lightmeter.library.fitting import predictions
+    from lightmeter.library.labelled import open_examples
+    from lightmeter.meter.cost import measure
+    from lightmeter.report.progress import Progress
+
+    with measure() as meter:
+        classifier = load_answering(model)
+        opened = open_examples(data, labelled=False)
+        for note in opened.notes:
+            say(note, quiet=asked["quiet"])
+        examples = classifier.view(opened.examples, without=names_of(asked["without"]))
+        with Progress("predict", len(examples), quiet=asked["quiet"]) as line:
+            _show(_counted(predictions(classifier, examples, top), line.advance), classifier, opened.paths, asked)
+    say(f"{len(examples)} items: {meter.cost.text()}", quiet=asked["quiet"])
+
+
+def names_of(names: str | None) -> tuple[str, ...]:
+    """A list with commas, as a tuple."""
+    return tuple(name.strip() for name in (names or "").split(",") if name.strip())
+
+
+def _counted(answers: Answers, advance: Any) -> Answers:
+    for ids, values, classes in answers:
+        yield ids, values, classes
+        advance(ok=len(ids))
+
+
+def _show(answers: Answers, classifier: Answering, paths: bool, asked: dict[str, Any]) -> None:
+    if asked["table"] is not None:
+        from lightmeter.library.yt8m.kaggle import write_answers
+
+        count = write_answers(asked["table"], answers)
+        if asked["as_json"]:
+            emit([{"path": asked["table"], "items": count}], "predict.csv/1")
+        else:
+            click.echo(f"{asked['table']}: {count} lines")
+        return
+    names = classifier.label_names
+    for ids, values, classes in answers:
+        for name, scores, found in zip(ids, values.tolist(), classes.tolist(), strict=True):
+            if asked["as_json"]:
+                labels = [{"label": names[at], "score": score} for at, score in zip(found, scores, strict=True)]
+                emit([{"path" if paths else "id": name, "labels": labels}], "predict/1")
+            else:
+                told = ", ".join(f"{names[at]} {score:.3f}" for at, score in zip(found, scores, strict=True))
+                click.echo(f"{shown_path(name)}: {_clean(told)}")
+
+
+def _clean(text: str) -> str:
+    from lightmeter.report.text import clean
+
+    return clean(text)

@@ -1,0 +1,104 @@
+"""VGGFace from a file that the user names: 4,096 numbers of a face."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lightmeter.encoders import face_net
+from lightmeter.encoders.protocol import Takes, checked, checked_image, stacked
+from lightmeter.nets import face_plans
+from lightmeter.parts import Spelled, need
+from lightmeter.types import Array, Image
+
+MEAN = np.array([129.186279296875, 104.76238250732422, 93.59396362304688], np.float32)
+"""Of the training pictures: R, G, B in 0..255."""
+GROWTH = 0.1
+"""How much larger than the found box of a face the cut is; ours: their detector's boxes are another's."""
+
+
+@dataclass(frozen=True)
+class VggFaceEncoder(Spelled):
+    """Who it is, as VGG-16 sees it that was trained on 2,622 people.
+
+    encode: N pictures -> float32 [N, 4096], fc7 after its ReLU: all >= 0, not unit rows; compare by cosine.
+    Cost: 15.5 G MACs a picture.
+    Source: Parkhi, Vedaldi & Zisserman, "Deep face recognition", BMVC 2015; weights by the authors, converted by
+    Albanie as `vgg_face_dag.pth` (docs/faces.md).
+
+    file: a checkpoint with those names · view: `whole`: the picture is a crop of a face, squeezed to 224 x 224
+    · `face`: the largest face is found and cut out, a tenth larger than its box (extra `faces`; RejectedFileError
+    `no-face` where there is none) · sha256: first digits of the file's hash; another file is refused then
+    """
+
+    file: Path
+    view: Literal["whole", "face"] = "whole"
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        face_net.check_options(self.view, self.sha256)
+
+    @property
+    def dim(self) -> int:
+        """Features a row."""
+        return face_plans.VGG_DIM
+
+    @property
+    def takes(self) -> Takes:
+        """What goes in."""
+        return "image"
+
+    @property
+    def unit(self) -> str:
+        """What `macs` counts."""
+        return "picture"
+
+    @property
+    def macs(self) -> int:
+        """The network's; finding a face is no matrix product."""
+        return face_plans.macs_of(face_plans.vggface_layers())
+
+    @property
+    def size_bytes(self) -> int:
+        """The weights that are used; the file holds the classes as well."""
+        return face_plans.bytes_of(face_plans.vggface_layers())
+
+    @property
+    def short_side(self) -> int | None:
+        """Smallest decode that is enough."""
+        return face_net.short_side(face_plans.VGG_SIDE, self.view)
+
+    def load(self) -> None:
+        """Read the weights."""
+        self._net()
+        face_net.load_view(self.view)
+
+    def encode(self, items: Sequence[Image]) -> Array:
+        """N pictures of any size -> float32 [N, 4096]; one run a picture."""
+        images = checked(items, Image, "vggface")
+        net = self._net()
+        return stacked(
+            [face_net.row_of(net, self._pixels(checked_image(each, "vggface"))) for each in images], self.dim
+        )
+
+    def _pixels(self, image: Image) -> Array:
+        side = face_plans.VGG_SIDE
+        square = face_net.resized(image, side) if self.view == "whole" else face_net.cut_face(image, GROWTH, side)
+        return np.ascontiguousarray((square - MEAN).transpose(2, 0, 1), np.float32)
+
+    def _net(self) -> Any:
+        need("torch", "torch")
+        from lightmeter.nets.vggface import VggFace
+
+        which = face_net.NetFile(
+            self.file,
+            self.sha256,
+            "vggface",
+            "vgg_face_dag.pth, VGGFace as Albanie converted it (docs/faces.md)",
+            ("fc8",),
+        )
+        return face_net.net_of(which, VggFace)

@@ -1,0 +1,88 @@
+"""What a recipe of a network is: blocks and classes in, fresh weights out; the trainer does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from lightmeter.errors import InvalidValueError
+from lightmeter.heads.examples import Block, BlockKind
+from lightmeter.parts import build, table
+
+
+@runtime_checkable
+class NetHead(Protocol):
+    """A frozen dataclass in `heads.table` whose network reads blocks and answers with probabilities.
+
+    The module's `forward(values, present, lengths)` takes values by name of block, presence bool [B, M] and frames an
+    item int64 [B] (None without frames) and gives float32 [B, K] in 0..1. It may have
+    `hidden(…)` → [B, H], the activations before the last layer · `stages(…)`: every supervised output, the answer last
+    `decayed()`: what l2 weighs (else: all weights of two axes or more) · `macs`, `macs_of(frames)`: for one item
+    `class_axes()`: name of each parameter → the axis along which classes stand, where nothing else is shared
+    """
+
+    @property
+    def spec(self) -> str:
+        """The canonical spelling."""
+        ...
+
+    @property
+    def takes(self) -> tuple[BlockKind, ...]:
+        """Which kinds of block it reads."""
+        ...
+
+    def net(self, blocks: Sequence[Block], classes: int) -> Any:
+        """Fresh weights by torch's global generator, an `nn.Module`."""
+        ...
+
+
+@runtime_checkable
+class SeparableHead(NetHead, Protocol):
+    """A head whose classes can be learnt a few at a time, with the same result."""
+
+    def separable(self) -> str:
+        """Why classes cannot be learnt alone with these options; empty where they can."""
+        ...
+
+    def part(self, blocks: Sequence[Block], first: int, last: int, classes: int) -> Any:
+        """The classes first..last of what `net` would make of the same seed."""
+        ...
+
+
+def net_head(spec: str) -> NetHead:
+    """The recipe of a spec; raises InvalidValueError, naming those that there are, for a head of another sort."""
+    head = build(spec, "head")
+    if not isinstance(head, NetHead):
+        raise InvalidValueError(f"--head must be a network for several labels, got {spec}: there is {net_names()}")
+    return head
+
+
+def net_names() -> str:
+    """Names of the heads that are networks, for people."""
+    return ", ".join(sorted(name for name in table("head") if isinstance(_class(name), type) and _is_net(name)))
+
+
+def _class(name: str) -> Any:
+    import importlib
+
+    module, _, attribute = table("head")[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _is_net(name: str) -> bool:
+    made = _class(name)
+    return hasattr(made, "net") and hasattr(made, "takes")
+
+
+def check_blocks(head: NetHead, blocks: Sequence[Block]) -> None:
+    """Hold blocks to what a head reads; raises InvalidValueError that names what to choose with --blocks."""
+    wrong = [block for block in blocks if block.kind not in head.takes]
+    if not blocks:
+        raise InvalidValueError("there must be one block of features at least, got none")
+    if wrong:
+        fits = [block.name for block in blocks if block.kind in head.takes]
+        way_out = f"choose with --blocks {','.join(fits)}" if fits else "take another head or other data"
+        raise InvalidValueError(
+            f"{head.spec.partition('/')[0]} must read {' or '.join(head.takes)}, got {wrong[0].name} "
+            f"({wrong[0].kind}): {way_out}"
+        )

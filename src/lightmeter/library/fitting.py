@@ -1,0 +1,270 @@
+"""Classifiers fitted on sets and libraries, kept in a folder, asked and scored: `fit`, `predict`, `evaluate`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightmeter.assets.files import file_sha256
+from lightmeter.errors import InvalidValueError, nearest
+from lightmeter.heads.answering import Answering, load_answering, narrowed
+from lightmeter.heads.classifier import Classifier
+from lightmeter.heads.examples import Batch, Block, Chosen, Examples
+from lightmeter.heads.net_head import NetHead
+from lightmeter.heads.training import Adam, Plan, Told, fit_net
+from lightmeter.library.example_layout import MANIFEST
+from lightmeter.library.example_set import open_set
+from lightmeter.library.sharding import FitShards, fit_sharded
+from lightmeter.metrics.ranking import VideoScores
+from lightmeter.metrics.top import top_scores
+from lightmeter.types import Array, Labels
+
+TRAINING = "training"
+"""Folder below a model's where checkpoints stand while it learns."""
+_BATCH_BYTES = 64 << 20
+_FRAMES = 300
+_DEV = 0xDE7
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FitOptions:
+    """What to learn.
+
+    blocks: names; None: all that the head reads · dev: share of the examples that is kept from learning and scored
+    anew: begin again where a run of the same name stands · plan: see `heads.training`
+    """
+
+    head: NetHead
+    training: Adam
+    blocks: tuple[str, ...] | None = None
+    dev: float = 0.0
+    seed: int = 0
+    anew: bool = False
+    plan: Plan = Plan()  # noqa: RUF009  frozen
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dev < 1:
+            raise InvalidValueError(f"--dev must be from 0 to below 1, got {self.dev}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """What `fit` made. learnt_from: examples · again: it stood there already · dev: what is left to score, or None"""
+
+    classifier: Classifier
+    learnt_from: int
+    dev: Examples | None
+    again: bool
+
+
+def fit(examples: Examples, out: Path, options: FitOptions, *, tell: Callable[[Told], None] | None = None) -> Fitted:
+    """Learn, and keep the classifier in a folder; stopped or killed, the same call goes on.
+
+    Checkpoints stand in OUT/training until the model does. A model of another run that stands in OUT is not
+    overwritten, unless `anew`.  Raises InvalidValueError.  Cost: see `fit_net`.
+    """
+    chosen = _chosen(examples, options)
+    learn, dev = _split(chosen, options)
+    _clear(out, options)
+    if (out / "model.json").is_file():
+        return Fitted(_same_run(out, learn, options), len(learn), dev, again=True)
+    classifier = fit_net(
+        options.head, learn, training=options.training, seed=options.seed, folder=out / TRAINING, plan=options.plan,
+        tell=tell,
+    )  # fmt: skip
+    return Fitted(_kept(classifier, out), len(learn), dev, again=False)
+
+
+def _chosen(examples: Examples, options: FitOptions) -> Examples:
+    """The blocks that are learnt from: those that were named, else all of a kind that the head reads."""
+    names = options.blocks
+    if names is None:
+        names = tuple(block.name for block in examples.blocks if block.kind in options.head.takes)
+        if not names:
+            kinds = " or ".join(options.head.takes)
+            got = ", ".join(f"{block.name} ({block.kind})" for block in examples.blocks)
+            raise InvalidValueError(
+                f"{options.head.spec.partition('/')[0]} must read {kinds}, got {got}: take another head"
+            )
+    return Chosen.of(examples, blocks=names)
+
+
+def _split(examples: Examples, options: FitOptions) -> tuple[Examples, Examples | None]:
+    """Those to learn from, and those that are kept from it; drawn by the seed."""
+    count = round(len(examples) * options.dev)
+    if not count:
+        if options.dev:
+            raise InvalidValueError(f"--dev must leave an example out, got {options.dev} of {len(examples)}")
+        return examples, None
+    order = np.random.default_rng([_DEV, options.seed]).permutation(len(examples))
+    kept, learn = np.sort(order[:count]), np.sort(order[count:])
+    if not len(learn):
+        raise InvalidValueError(f"--dev must leave an example to learn from, got {options.dev} of {len(examples)}")
+    return Chosen.of(examples, rows=learn), Chosen.of(examples, rows=kept)
+
+
+def _same_run(out: Path, learn: Examples, options: FitOptions) -> Classifier:
+    """The model that stands there, when it is what would be made now."""
+    found = Classifier.load(out)
+    wanted = {
+        "data": learn.fingerprint, "head": options.head.spec, "training": options.training.spec, "seed": options.seed,
+        "class_shard": options.plan.class_shard, "taught_by": options.plan.taught_by,
+    }  # fmt: skip
+    other = [name for name, value in wanted.items() if found.about.get(name) != value]
+    if other:
+        name = other[0]
+        raise InvalidValueError(
+            f"OUT must be free or hold this very model, got one whose {name} is {str(found.about.get(name))[:80]}, not "
+            f"{str(wanted[name])[:80]}: take another --out, or replace it with --anew"
+        )
+    return found
+
+
+def fit_on(data: Path, out: Path, options: FitOptions, *, engine: Any) -> Fitted:
+    """As `fit`, shards of classes of a set learnt by the workers of an engine (`library.sharding`).
+
+    Raises InvalidValueError for a library: workers open a set by its folder.
+    """
+    if not (data / MANIFEST).is_file():
+        raise InvalidValueError(f"DATA must be a set to be learnt from on an engine, got {data}: leave --engine out")
+    chosen = _chosen(open_set(data), options)
+    _clear(out, options)
+    if (out / "model.json").is_file():
+        return Fitted(_same_run(out, chosen, options), len(chosen), None, again=True)
+    assert options.plan.class_shard is not None, "the command sees to it"
+    stage = FitShards(
+        data.absolute(), options.head.spec, options.training.spec, options.plan.class_shard,
+        (out / TRAINING).absolute(), options.seed, tuple(block.name for block in chosen.blocks),
+    )  # fmt: skip
+    classifier = fit_sharded(stage, engine=engine)
+    return Fitted(_kept(classifier, out), len(chosen), None, again=False)
+
+
+def _clear(out: Path, options: FitOptions) -> None:
+    """Make room, where that was asked for."""
+    if options.anew:
+        for old in (out / TRAINING, out / "model.json", out / "model.safetensors"):
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+
+
+def _kept(classifier: Classifier, out: Path) -> Classifier:
+    classifier.save(out)
+    shutil.rmtree(out / TRAINING, ignore_errors=True)
+    return Classifier.load(out)
+
+
+# -- asking -----------------------------------------------------------------------------------------------------------
+
+
+def rows_at_once(blocks: Sequence[Block]) -> int:
+    """Examples that are read together, for batches of some 64 MB."""
+    size = sum(4 * block.dim * (_FRAMES if block.kind == "frames" else 1) for block in blocks)
+    return max(1, min(1024, _BATCH_BYTES // size))
+
+
+def scored(classifier: Answering, examples: Examples) -> Iterator[tuple[Array, Array, Labels | None]]:
+    """Batch by batch: row numbers int [B], probabilities float32 [B, K], labels as the set has them.
+
+    examples: as `Classifier.view` gives them.
+    """
+    step = rows_at_once(examples.blocks)
+    for start in range(0, len(examples), step):
+        rows = np.arange(start, min(start + step, len(examples)))
+        batch = examples.batch(rows)
+        yield rows, classifier.scores(batch), batch.labels
+
+
+def evaluate(
+    classifier: Answering, examples: Examples, *, top: int = 20, tell: Callable[[int], None] | None = None
+) -> VideoScores:
+    """All that metrics need of a classifier's answers on a labelled set (as `Classifier.view` gives it).
+
+    tell: hears after every batch how many were scored.  Raises InvalidValueError: no labels, or one that the classifier
+    does not know.
+    """
+    if examples.labels is None or not len(examples.labels.classes):
+        raise InvalidValueError("examples must have labels to be scored against, got none of them labelled")
+    turn = matched(classifier.label_names, examples.label_names, examples.labels)
+    scores = VideoScores(classifier.classes, top)
+    for rows, found, labels in scored(classifier, examples):
+        assert labels is not None
+        scores.update(found, turn(labels))
+        if tell:
+            tell(len(rows))
+    return scores
+
+
+def matched(model: Sequence[str], data: Sequence[str], labels: Labels) -> Callable[[Labels], Labels]:
+    """What turns the labels of a set into those of a model, by name.
+
+    Raises InvalidValueError for a label in use that the model does not know.
+    """
+    if tuple(model) == tuple(data):
+        return lambda each: each
+    number = {name: at for at, name in enumerate(model)}
+    used = np.unique(labels.classes).tolist()
+    unknown = [data[each] for each in used if data[each] not in number]
+    if unknown:
+        raise InvalidValueError(
+            f"labels of the data must be known to the model, got {unknown[0]!r} and {len(unknown) - 1} others"
+            f"{nearest(unknown[0], model) if len(model) < 5000 else ''}: fit a model with them, or leave them out"
+        )
+    to = np.array([number.get(name, 0) for name in data], np.int64)
+
+    def turned(each: Labels) -> Labels:
+        rows = np.repeat(np.arange(len(each)), np.diff(each.offsets))
+        classes = to[each.classes]
+        order = np.lexsort((classes, rows))
+        return Labels(each.offsets, classes[order].astype(np.int32), len(model))
+
+    return turned
+
+
+def predictions(
+    classifier: Answering, examples: Examples, top: int
+) -> Iterator[tuple[list[str], Array, Array]]:  # fmt: skip
+    """Batch by batch: ids, the highest probabilities float32 [B, top], falling, and their classes int32 [B, top]."""
+    for rows, found, _ in scored(classifier, examples):
+        values, classes = top_scores(found, min(top, classifier.classes))
+        yield [examples.ids[row] for row in rows.tolist()], values, classes
+
+
+def facts(classifier: Answering) -> Mapping[str, Any]:
+    """What a model is, for people and programs."""
+    return {
+        "head": classifier.head.spec,
+        "blocks": [block.name for block in classifier.blocks],
+        "classes": classifier.classes,
+        "size_bytes": classifier.size_bytes,
+        "macs": classifier.macs,
+        **{name: value for name, value in classifier.about.items() if name in ("training", "seed", "precision")},
+    }
+
+
+def with_teacher(options: FitOptions, teacher: Path, examples: Examples) -> FitOptions:
+    """The same options, listening to a model that stands in a folder; it must read the same blocks and classes."""
+    model = load_answering(teacher)
+    if model.label_names != tuple(examples.label_names):
+        raise InvalidValueError(f"--teacher must have the labels of DATA in their order, got others in {teacher}")
+    chosen = _chosen(examples, options)
+    lacking = [each.name for each in model.blocks if each.name not in {own.name for own in chosen.blocks}]
+    if lacking:
+        raise InvalidValueError(f"--teacher reads {lacking[0]}, which is not learnt from here: name it in --blocks too")
+    name = file_sha256(teacher / "model.json")
+    return replace(options, plan=replace(options.plan, teacher=_Narrow(model, chosen.blocks), taught_by=name))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Narrow:
+    """A teacher that reads some of the blocks of a batch."""
+
+    model: Answering
+    blocks: tuple[Block, ...]
+
+    def scores(self, batch: Batch) -> Array:
+        return self.model.scores(narrowed(batch, self.blocks, self.model.blocks))

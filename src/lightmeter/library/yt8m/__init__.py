@@ -1,0 +1,1 @@
+"""YouTube-8M files in and out, without TensorFlow."""

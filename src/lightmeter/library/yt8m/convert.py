@@ -1,0 +1,374 @@
+"""TFRecord files → an example set, going on where a stopped run ended; what could not be used is told, line by line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lightmeter.assets.arrays import read_array
+from lightmeter.errors import InvalidValueError, RejectedFileError
+from lightmeter.heads.examples import Block
+from lightmeter.library.example_layout import YT8M_OFFSET, YT8M_SCALE, Storage, Stored
+from lightmeter.library.example_set import ExampleSet
+from lightmeter.library.example_writing import SetWriter, ShardRows, alone
+from lightmeter.library.yt8m.quantise import Rounding, quantise
+from lightmeter.library.yt8m.records import (
+    MOST_SECONDS,
+    FrameRecord,
+    Level,
+    Schema,
+    VideoReader,
+    VideoRecord,
+    level_of,
+    parse_frames,
+)  # fmt: skip
+from lightmeter.library.yt8m.tfrecord import Problem, read_records
+from lightmeter.types import Array, Labels
+
+SUFFIXES = (".tfrecord", ".tfrecords", ".tfrecord.gz", ".tfrecords.gz", ".gz")
+SHARD_ITEMS, SHARD_FRAMES, SHARD_PROBLEMS = 8192, 131_072, 10_000
+MADE_BY = {"visual": "yt8m/inception-v3-pca", "audio": "yt8m/vggish-pca"}
+_HALF = 65_504.0
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How records become a set.
+
+    level: `auto` looks at the first record; `segment` gives one item for each segment that people rated, called
+    `id:second`, with the classes that were looked at · label_names: one a class, () for numbers
+    storage: of video-level features; uint8 clips them to -2..2 · rounding: how 8-bit features were, or are to be, made
+    (kept in the manifest; `round` is the published extractor's, whose features come back 0.0078 too high)
+    most_frames: of each video, None: all · shard_items: items a shard
+    """
+
+    level: Level | Literal["auto"] = "auto"
+    schema: Schema = field(default_factory=Schema)
+    label_names: tuple[str, ...] = ()
+    storage: Storage = "float16"
+    rounding: Rounding = "round"
+    most_frames: int | None = None
+    shard_items: int = SHARD_ITEMS
+
+    def __post_init__(self) -> None:
+        if self.label_names and len(self.label_names) != self.schema.classes:
+            raise InvalidValueError(f"label_names must be {self.schema.classes}, got {len(self.label_names)}")
+        if self.storage not in ("float16", "float32", "uint8") or self.shard_items < 1:
+            raise InvalidValueError(f"storage must be float16, float32 or uint8, shards of 1 or more, got {self}")
+        if self.most_frames is not None and not 1 <= self.most_frames <= MOST_SECONDS:
+            raise InvalidValueError(f"most_frames must be 1 to {MOST_SECONDS}, got {self.most_frames}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all classes."""
+        return self.label_names or tuple(str(each) for each in range(self.schema.classes))
+
+    def blocks(self, level: Level) -> tuple[Stored, ...]:
+        """What an item has."""
+        dims = {"visual": self.schema.visual, "audio": self.schema.audio}
+        if level != "video":
+            return tuple(Stored.of(Block(name, "frames", dim, MADE_BY[name])) for name, dim in dims.items())
+        affine = (YT8M_SCALE, YT8M_OFFSET) if self.storage == "uint8" else (1.0, 0.0)
+        return tuple(
+            Stored(Block(name, "features", dim, MADE_BY[name]), self.storage, *affine) for name, dim in dims.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What a conversion gave. left_out: how many records were left out, by code; `quarantine.jsonl` has each."""
+
+    examples: ExampleSet
+    left_out: Mapping[str, int]
+
+
+def convert(
+    sources: Sequence[Path | str],
+    folder: Path | str,
+    how: Conversion | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Converted:
+    """Convert TFRecord files, or folders of them, into an example set.
+
+    Finished shards stay when a run is stopped, and the same call goes on after them; a kill loses one shard at most.
+    Records that cannot be used, duplicates among them, are left out and told in `folder/quarantine.jsonl`.
+    progress: called after each shard with how many items it has and how many records were left out
+    Raises InvalidValueError where there are no files, or none that holds a record.
+    Cost: memory of one shard, some 150 MB, and 8 bytes an item to know duplicates (64 bits of a hash).
+    """
+    how = how or Conversion()
+    files = source_files(sources)
+    level = how.level if how.level != "auto" else _first_level(files)
+    plan = {key: value for key, value in asdict(how).items() if key not in ("label_names", "rounding")}
+    sizes = [[str(path), path.stat().st_size] for path in files]
+    about = {"made_by": "lightmeter yt8m convert", "quantised_by": how.rounding, **plan, "level": level, "files": sizes}
+    with alone(folder):
+        return _convert(files, SetWriter.begin(folder, how.blocks(level), how.names, about=about), how, level, progress)
+
+
+def _convert(
+    files: Sequence[Path],
+    writer: SetWriter,
+    how: Conversion,
+    level: Level,
+    progress: Callable[[int, int], None] | None,
+) -> Converted:
+    if not writer.finished:
+        seen = _Seen()
+        for shard in writer.shards:
+            seen.add(np.asarray(read_array(shard.path(writer.folder, "ids"))).tolist())
+            if progress:
+                progress(shard.items, 0)
+        cursor = writer.shards[-1].cursor if writer.shards else {"file": 0, "offset": 0}
+        for rows in _Reader(files, how, level, seen).shards(int(cursor["file"]), int(cursor["offset"])):
+            writer.add(rows)
+            if progress:
+                progress(len(rows.ids), len(rows.beside["quarantine"]))
+    examples = writer.finish(labelled=any(shard.labels for shard in writer.shards))
+    return Converted(examples, left_out_of(examples.folder))
+
+
+def left_out_of(folder: Path) -> dict[str, int]:
+    """How many records a conversion left out, by code."""
+    path = folder / "quarantine.jsonl"
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8") as lines:
+        return dict(Counter(str(json.loads(line)["code"]) for line in lines))
+
+
+def source_files(sources: Sequence[Path | str]) -> list[Path]:
+    """All files, those of folders by their suffix (.tfrecord, .tfrecords, either with .gz), in the order of names."""
+    found: list[Path] = []
+    for source in map(Path, sources):
+        if source.is_dir():
+            found += sorted(path for path in source.rglob("*") if path.name.endswith(SUFFIXES) and path.is_file())
+        elif source.is_file():
+            found.append(source)
+        else:
+            raise InvalidValueError(f"{source} must be a file or a folder: there is none")
+    if not found:
+        raise InvalidValueError(f"there must be TFRecord files ({', '.join(SUFFIXES[:4])}) in {sources[0]}, got none")
+    return list(dict.fromkeys(found))
+
+
+def read_label_names(path: Path | str, classes: int) -> tuple[str, ...]:
+    """Names of classes from YouTube-8M's `vocabulary.csv` (Index, Name) or `label_names.csv` (label_id, label_name).
+
+    Classes that the file does not name are called by their number.  Raises InvalidValueError for other files.
+    """
+    made = [str(each) for each in range(classes)]
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            names = rows.fieldnames or []
+            number = next((each for each in ("Index", "label_id") if each in names), "")
+            name = next((each for each in ("Name", "label_name") if each in names), "")
+            if not number or not name:
+                raise InvalidValueError(f"{path} must have the columns Index and Name, got {', '.join(names)[:80]}")
+            for row in rows:
+                if 0 <= int(row[number]) < classes and row[name]:
+                    made[int(row[number])] = row[name]
+    except (UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
+        raise InvalidValueError(f"{path} must be a CSV of class numbers and names: {str(error)[:200]}") from error
+    return tuple(made)
+
+
+def _first_level(files: Sequence[Path]) -> Level:
+    for path in files:
+        with suppress(OSError, RejectedFileError):
+            for _, data, _ in read_records(path, lambda problem: None):
+                with suppress(RejectedFileError):
+                    return level_of(data)
+    raise InvalidValueError(f"no record of {len(files)} files can be read: are they TFRecords of YouTube-8M?")
+
+
+class _Seen:
+    """Which ids came already, by 64 bits of their hash."""
+
+    def __init__(self) -> None:
+        self._known: Array = np.empty(0, np.uint64)
+
+    @staticmethod
+    def _hashes(ids: Sequence[bytes]) -> Array:
+        made = [int.from_bytes(blake2b(each, digest_size=8).digest(), "little") for each in ids]
+        return np.array(made, np.uint64)
+
+    def add(self, ids: Sequence[bytes]) -> Array:
+        """Whether each is new; then they are known: bool [n]."""
+        hashes = self._hashes(ids)
+        first = np.zeros(len(hashes), bool)
+        first[np.unique(hashes, return_index=True)[1]] = True
+        new: Array = first & ~np.isin(hashes, self._known)
+        self._known = np.sort(np.concatenate([self._known, hashes[new]]))
+        return new
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Item:
+    """One row to be: arrays by block, None where absent; `problem` says where it came from, should it be left out."""
+
+    id: str
+    labels: tuple[int, ...]
+    values: tuple[Array | None, ...]
+    rated: tuple[int, ...] | None
+    problem: Problem
+
+
+class _Reader:
+    """Reads files into shards."""
+
+    def __init__(self, files: Sequence[Path], how: Conversion, level: Level, seen: _Seen) -> None:
+        self._files, self._how, self._level, self._seen = files, how, level, seen
+        self._blocks = how.blocks(level)
+        self._videos = VideoReader(how.schema)
+        self._items: list[_Item] = []
+        self._problems: list[Problem] = []
+        self._frames = 0
+
+    def shards(self, file: int, offset: int) -> Iterator[ShardRows]:
+        """All shards from a cursor on; the last one may be short."""
+        for number in range(file, len(self._files)):
+            for following in self._records(self._files[number], offset if number == file else 0):
+                if self._full:
+                    yield self._made({"file": number, "offset": following})
+        if self._items or self._problems:
+            yield self._made({"file": len(self._files), "offset": 0})
+
+    @property
+    def _full(self) -> bool:
+        return (
+            len(self._items) >= self._how.shard_items
+            or self._frames >= SHARD_FRAMES
+            or len(self._problems) >= SHARD_PROBLEMS
+        )
+
+    def _records(self, path: Path, start: int) -> Iterator[int]:
+        """Collects the records of one file; gives the offset after each."""
+        try:
+            for offset, data, following in read_records(path, self._problems.append, start=start):
+                try:
+                    self._take(data, Problem(str(path), offset, "", ""))
+                except RejectedFileError as error:
+                    self._problems.append(Problem(str(path), offset, error.code, error.detail))
+                yield following
+        except (OSError, RejectedFileError) as error:
+            self._problems.append(Problem(str(path), 0, "unreadable", str(error)[:200]))
+
+    def _take(self, data: bytes, problem: Problem) -> None:
+        if self._level == "video":
+            record = self._videos.parse(data)
+            self._items.append(_of_video(record, problem))
+            return
+        framed = parse_frames(data, self._how.schema)
+        found = _of_segments(framed, problem) if self._level == "segment" else [_of_frames(framed, problem)]
+        for item in found:
+            cut = tuple(None if each is None else each[: self._how.most_frames] for each in item.values)
+            self._items.append(_Item(item.id, item.labels, cut, item.rated, problem))
+            self._frames += _length(self._items[-1])
+
+    def _made(self, cursor: Mapping[str, Any]) -> ShardRows:
+        """The collected items as one shard."""
+        items, problems = self._usable(), self._problems
+        self._items, self._problems, self._frames = [], [], 0
+        values, present = self._values(items)
+        classes = self._how.schema.classes
+        rated = None
+        if self._level == "segment":
+            rated = Labels.of([item.rated or () for item in items], classes)
+        return ShardRows(
+            [item.id for item in items],
+            values,
+            Labels.of([item.labels for item in items], classes),
+            present,
+            np.array([_length(item) for item in items], np.int64) if self._level != "video" else None,
+            rated,
+            {"quarantine": [each.as_json() for each in problems]},
+            cursor,
+        )
+
+    def _usable(self) -> list[_Item]:
+        """Those whose numbers are numbers and whose ids are new; of the others it is said why."""
+        finite = [item for item in self._items if self._told(item, _is_finite(item, self._how), "not-numbers")]
+        new = self._seen.add([item.id.encode() for item in finite]).tolist()
+        return [item for item, is_new in zip(finite, new, strict=True) if self._told(item, is_new, "duplicate")]
+
+    def _told(self, item: _Item, fine: bool, code: str) -> bool:
+        if not fine:
+            why = {"not-numbers": "features must be finite numbers", "duplicate": "an item of this id came before"}
+            self._problems.append(Problem(item.problem.file, item.problem.offset, code, why[code], item.id))
+        return fine
+
+    def _values(self, items: Sequence[_Item]) -> tuple[dict[str, Array], Array]:
+        present = np.ones((len(items), len(self._blocks)), bool)
+        values: dict[str, Array] = {}
+        for at, stored in enumerate(self._blocks):
+            absent = [item.values[at] is None for item in items]
+            present[absent, at] = False
+            if self._level == "video":
+                made = np.zeros((len(items), stored.block.dim), np.float32)
+                for row, item in enumerate(items):
+                    if item.values[at] is not None:
+                        made[row] = item.values[at]
+                values[stored.block.name] = quantise(made, self._how.rounding) if stored.storage == "uint8" else made
+            else:
+                values[stored.block.name] = _joined(items, at, stored.block.dim)
+        return values, present
+
+
+def _joined(items: Sequence[_Item], at: int, dim: int) -> Array:
+    made = np.zeros((sum(map(_length, items)), dim), np.uint8)
+    start = 0
+    for item in items:
+        length, frames = _length(item), item.values[at]
+        if frames is not None:
+            made[start : start + length] = frames
+        start += length
+    return made
+
+
+def _length(item: _Item) -> int:
+    return next((len(each) for each in item.values if each is not None), 0)
+
+
+def _is_finite(item: _Item, how: Conversion) -> bool:
+    """Whether the values can be kept: frames always, floats where no NaN or infinity would come of them."""
+    most = _HALF if how.storage == "float16" else float(np.finfo(np.float32).max)
+    for each in item.values:
+        if each is not None and each.dtype == np.float32 and not max(-float(each.min()), float(each.max())) <= most:
+            return False
+    return True
+
+
+def _of_video(record: VideoRecord, problem: Problem) -> _Item:
+    return _Item(record.id, record.labels, (record.visual, record.audio), None, problem)
+
+
+def _of_frames(record: FrameRecord, problem: Problem) -> _Item:
+    return _Item(record.id, record.labels, (record.visual, record.audio), None, problem)
+
+
+def _of_segments(record: FrameRecord, problem: Problem) -> list[_Item]:
+    """One item for each segment: labels are the classes that are seen in it, rated those that were looked at."""
+    rated = record.segments
+    if rated is None:
+        raise RejectedFileError("no-segments", "a record must have segments at --level segment")
+    found = []
+    for start, end in sorted(set(zip(rated.starts.tolist(), rated.ends.tolist(), strict=True))):
+        here = (rated.starts == start) & (rated.ends == end)
+        cut = tuple(None if each is None else each[start:end] for each in (record.visual, record.audio))
+        if start >= record.length:
+            raise RejectedFileError("broken-segments", f"a segment must lie within {record.length} frames, got {start}")
+        seen = rated.labels[here & (rated.scores >= 0.5)].tolist()
+        found.append(_Item(f"{record.id}:{start}", tuple(seen), cut, tuple(rated.labels[here].tolist()), problem))
+    return found

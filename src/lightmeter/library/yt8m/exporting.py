@@ -1,0 +1,127 @@
+"""Example sets → TFRecords that other readers of YouTube-8M accept."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lightmeter.assets.files import write_whole
+from lightmeter.errors import InvalidValueError
+from lightmeter.library.example_layout import YT8M_OFFSET, YT8M_SCALE
+from lightmeter.library.example_set import ExampleSet
+from lightmeter.library.example_writing import ShardRows
+from lightmeter.library.yt8m.records import (
+    FrameRecord,
+    IdKey,
+    Segments,
+    VideoRecord,
+    encode_frame_record,
+    encode_video,
+)  # fmt: skip
+from lightmeter.library.yt8m.tfrecord import write_records
+from lightmeter.types import Array, Labels
+
+_BLOCKS = ("visual", "audio")
+
+
+def write_tfrecords(
+    examples: ExampleSet,
+    folder: Path | str,
+    *,
+    id_key: IdKey = "id",
+    packed: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> list[Path]:
+    """Write a set as one TFRecord file a shard, and `vocabulary.csv` beside them; files that stand are left.
+
+    Blocks must be called visual and audio, of features or of frames as YouTube-8M quantises them: records hold nothing
+    else. Items with rated classes (segments) are written as segment-level records of their own frames.
+    id_key: `video_id` for readers from before May 2018 · packed: gzip · progress: called with the items of each file
+    Raises InvalidValueError for a set of other blocks.
+    """
+    _check(examples)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_label_names(folder / "vocabulary.csv", examples.label_names)
+    written, start = [], 0
+    for shard in examples.manifest.shards:
+        path = folder / f"{shard.name}.tfrecord{'.gz' if packed else ''}"
+        rows = range(start, start + shard.items)
+        if not path.is_file():
+            write_records(path, _records(examples, rows, id_key), packed=packed)
+        written.append(path)
+        start += shard.items
+        if progress:
+            progress(shard.items)
+    return written
+
+
+def write_label_names(path: Path | str, names: Sequence[str]) -> Path:
+    """The names of the classes as YouTube-8M's `vocabulary.csv` has them: Index, Name."""
+    text = io.StringIO(newline="")
+    made = csv.writer(text, lineterminator="\n")
+    made.writerow(["Index", "Name"])
+    made.writerows(enumerate(names))
+    return write_whole(path, text.getvalue())
+
+
+def encoded(rows: ShardRows) -> Iterator[bytes]:
+    """The records of a shard that is to be: blocks visual and audio, all present."""
+    labels = rows.labels or Labels.of([()] * len(rows.ids), 1)
+    ends = None if rows.lengths is None else np.cumsum([0, *rows.lengths])
+    for at, name in enumerate(rows.ids):
+        numbers = _classes(labels, at)
+        if ends is None:
+            yield encode_video(VideoRecord(name, numbers, rows.values["visual"][at], rows.values["audio"][at]))
+        else:
+            visual, audio = (rows.values[block][ends[at] : ends[at + 1]] for block in _BLOCKS)
+            yield encode_frame_record(FrameRecord(name, numbers, visual, audio))
+
+
+def _check(examples: ExampleSet) -> None:
+    blocks = examples.manifest.blocks
+    kinds = {each.block.kind for each in blocks}
+    if not {each.block.name for each in blocks} <= set(_BLOCKS) or len(kinds) != 1 or "tokens" in kinds:
+        named = ", ".join(f"{each.block.name} ({each.block.kind})" for each in blocks)
+        raise InvalidValueError(f"TFRecords of YouTube-8M hold features or frames called visual and audio, got {named}")
+    affine = {(each.storage, each.scale, each.offset) for each in blocks}
+    if kinds == {"frames"} and affine != {("uint8", YT8M_SCALE, YT8M_OFFSET)}:
+        raise InvalidValueError("frames must be quantised as YouTube-8M's are to be written as TFRecords")
+
+
+def _records(examples: ExampleSet, rows: range, id_key: IdKey) -> Iterator[bytes]:
+    labels = examples.labels or Labels.of([()] * len(examples), 1)
+    names = [each.name for each in examples.blocks]
+    if examples.lengths is None:
+        for start in range(rows.start, rows.stop, 1024):
+            batch = examples.batch(np.arange(start, min(rows.stop, start + 1024)))
+            for at, there in enumerate(batch.present.tolist()):
+                found = {name: batch.values[name][at] for name, is_there in zip(names, there, strict=True) if is_there}
+                record = VideoRecord(
+                    examples.ids[start + at], _classes(labels, start + at), found.get("visual"), found.get("audio")
+                )
+                yield encode_video(record, id_key=id_key)
+        return
+    for row in rows:
+        there = examples.present[row].tolist()
+        shown = {name: examples.frames(row, name) for name, is_there in zip(names, there, strict=True) if is_there}
+        yield encode_frame_record(_framed(examples, row, labels, shown), id_key=id_key)
+
+
+def _framed(examples: ExampleSet, row: int, labels: Labels, shown: dict[str, Array]) -> FrameRecord:
+    segments = None
+    numbers = _classes(labels, row)
+    if examples.rated is not None:
+        looked = np.array(_classes(examples.rated, row), np.int64)
+        assert examples.lengths is not None
+        ends = np.full(len(looked), examples.lengths[row], np.int64)
+        segments = Segments(looked, np.zeros(len(looked), np.int64), ends, np.isin(looked, numbers).astype(np.float32))
+    return FrameRecord(examples.ids[row], numbers, shown.get("visual"), shown.get("audio"), segments)
+
+
+def _classes(labels: Labels, row: int) -> tuple[int, ...]:
+    return tuple(labels.classes[labels.offsets[row] : labels.offsets[row + 1]].tolist())

@@ -1,0 +1,177 @@
+"""How sure the quality of a classifier of videos is, and the difference of two: bootstrap over videos, in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightmeter.errors import InvalidValueError
+from lightmeter.metrics.ranking import Kept, VideoScores, ratio
+from lightmeter.metrics.ties import Ties
+from lightmeter.types import Array, check_axes
+
+MEASURES = ("gap", "hit_at_1", "perr", "map")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value and the interval that it lies in with some certainty.
+
+    bias: mean of the rounds less the value, which low and high are already freed from · rounds: how many
+    """
+
+    value: float
+    low: float
+    high: float
+    bias: float
+    rounds: int
+
+    @property
+    def clear(self) -> bool:
+        """Whether 0 lies outside: of a difference, whether one of the two is better."""
+        return self.low > 0 or self.high < 0
+
+
+def bootstrap(
+    scores: VideoScores, *, rounds: int = 1000, certainty: float = 0.95, seed: int = 0, groups: Array | None = None
+) -> dict[str, Interval]:
+    """Intervals of gap, hit_at_1, perr and map over videos drawn anew, with replacement.
+
+    groups: int [N], None: each video for itself.  Videos that hang together (variants of one picture, one uploader)
+    are drawn together, else intervals are too short.
+    A video drawn twice counts twice and ties with itself, expected values are over these ties too.  Intervals are the
+    percentiles of the rounds, less their bias: videos drawn twice flatter the AP of rare classes.
+    Cost: a round sums over all kept answers: some 15 ms for 20,000 videos × 20, 1 s for 1.4 million.
+    Memory: 60 bytes a kept answer.
+    Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapters 10 and 13.
+    """
+    made = [_Weighted(scores.kept())]
+    return {name: each[0] for name, each in _intervals(made, rounds, certainty, seed, groups).items()}
+
+
+def paired_difference(
+    one: VideoScores,
+    other: VideoScores,
+    *,
+    rounds: int = 1000,
+    certainty: float = 0.95,
+    seed: int = 0,
+    groups: Array | None = None,
+) -> dict[str, Interval]:
+    """Intervals of one's quality less the other's on the same videos, which every round draws for both.
+
+    What makes videos hard for both cancels out, so that small differences show.  Arguments and cost as `bootstrap`.
+    Raises InvalidValueError unless both saw the same labels in the same order.
+    """
+    ours, theirs = one.kept(), other.kept()
+    same = len(ours) == len(theirs) and np.array_equal(ours.labels.offsets, theirs.labels.offsets)
+    if not same or not np.array_equal(ours.labels.classes, theirs.labels.classes):
+        raise InvalidValueError(
+            "two systems must have seen the same videos in the same order, got other labels: merge workers in the "
+            "order of the set"
+        )
+    made = _intervals([_Weighted(ours), _Weighted(theirs)], rounds, certainty, seed, groups)
+    return {name: each[1] for name, each in made.items()}
+
+
+class _Pairs:
+    """Scored pairs in falling order within each part, ready to be weighed again and again."""
+
+    def __init__(self, values: Array, hits: Array, videos: Array, parts: Array) -> None:
+        order = np.lexsort((-values, parts))
+        self.videos, self.hits = videos[order], hits[order]
+        values, parts = values[order], parts[order]
+        changed = (values[1:] != values[:-1]) | (parts[1:] != parts[:-1])
+        edges = np.concatenate([[0], np.flatnonzero(changed) + 1, [len(values)]]) if len(values) else np.zeros(1, int)
+        first, last = edges[:-1], edges[1:]
+        hitting = np.flatnonzero(np.add.reduceat(self.hits, first)) if len(first) else first
+        self.first, self.last = first[hitting], last[hitting]
+        self.part = parts[self.first]
+        self.part_first = np.searchsorted(parts, self.part)
+
+    def precisions(self, weights: Array, count: int) -> Array:
+        """Sum of expected precisions at the hits of each part when videos count so often: float64 [count]."""
+        own = weights[self.videos]
+        pairs = np.concatenate([[0], np.cumsum(own)])
+        own[~self.hits] = 0
+        hits = np.concatenate([[0], np.cumsum(own)])
+        size, hitting = pairs[self.last] - pairs[self.first], hits[self.last] - hits[self.first]
+        some = np.flatnonzero(hitting)
+        first, start, part = self.first[some], self.part_first[some], self.part[some]
+        ahead, hits_ahead = pairs[first] - pairs[start], hits[first] - hits[start]
+        expected, _, _ = Ties(ahead, hits_ahead, size[some], hitting[some], part).gains()
+        return np.bincount(part, expected, count)
+
+
+class _Weighted:
+    """The quality of videos that count so often each."""
+
+    def __init__(self, kept: Kept) -> None:
+        values, hits = kept.values.reshape(-1), kept.hits.reshape(-1)
+        videos = np.repeat(np.arange(len(kept)), kept.values.shape[1])
+        self.pool = _Pairs(values, hits, videos, np.zeros(len(values), np.int8))
+        self.by_class = _Pairs(values, hits, videos, kept.classes.reshape(-1))
+        self.lengths = np.diff(kept.labels.offsets)
+        self.labels, self.owners = kept.labels, np.repeat(np.arange(len(kept)), self.lengths)
+        self.first_hits = kept.hits[:, 0]
+        self.shares = kept.found / np.maximum(self.lengths, 1)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def quality(self, weights: Array) -> Array:
+        """weights: int64 [N] -> float64 [4], as MEASURES."""
+        videos, labels = weights.sum(), weights @ self.lengths
+        counts = np.bincount(self.labels.classes, weights[self.owners], self.labels.count)
+        precisions = ratio(self.by_class.precisions(weights, self.labels.count), counts)
+        gap = self.pool.precisions(weights, 1)[0] / labels if labels else np.nan
+        mean = np.nanmean(precisions) if labels else np.nan
+        return np.array([gap, weights @ self.first_hits / videos, weights @ self.shares / videos, mean])
+
+
+def _intervals(
+    systems: list[_Weighted], rounds: int, certainty: float, seed: int, groups: Array | None
+) -> dict[str, tuple[Interval, Interval]]:
+    """By measure: of the first system, and of its difference to the last."""
+    if not 0 < certainty < 1 or rounds < 2:
+        raise InvalidValueError(
+            f"certainty must be between 0 and 1 and rounds at least 2, got {certainty} and {rounds}"
+        )
+    if not len(systems[0]):
+        raise InvalidValueError("a bootstrap must have at least one video, got none")
+    once = np.ones(len(systems[0]), np.int64)
+    values = np.array([system.quality(once) for system in systems])
+    drawn = np.array([
+        [system.quality(weights) for system in systems]
+        for weights in _weights(len(once), rounds, seed, groups)
+    ])  # fmt: skip
+    return {
+        name: (
+            _interval(values[0, at], drawn[:, 0, at], certainty),
+            _interval(values[0, at] - values[-1, at], drawn[:, 0, at] - drawn[:, -1, at], certainty),
+        )
+        for at, name in enumerate(MEASURES)
+    }
+
+
+def _weights(videos: int, rounds: int, seed: int, groups: Array | None) -> Iterator[Array]:
+    """How often each video is drawn: int64 [N] a round."""
+    place = np.arange(videos)
+    if groups is not None:
+        check_axes("groups", groups, str(videos))
+        place = np.unique(groups, return_inverse=True)[1]
+    count = int(place.max()) + 1
+    rng = np.random.default_rng(seed)
+    for _ in range(rounds):
+        yield np.bincount(rng.integers(0, count, count), minlength=count)[place]
+
+
+def _interval(value: float, drawn: Array, certainty: float) -> Interval:
+    drawn = drawn[~np.isnan(drawn)]  # a round without a label has no GAP
+    if not len(drawn):
+        return Interval(float(value), float("nan"), float("nan"), float("nan"), 0)
+    bias = float(drawn.mean() - value)
+    low, high = np.quantile(drawn, [(1 - certainty) / 2, (1 + certainty) / 2]) - bias
+    return Interval(float(value), float(low), float(high), bias, len(drawn))
