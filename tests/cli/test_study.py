@@ -17,9 +17,10 @@ from lightmeter.cli.main import cli
 from lightmeter.cli.study import study
 from lightmeter.errors import InvalidValueError, UnknownNameError
 from lightmeter.media.write import write_image
-from lightmeter.studies import comparison
+from lightmeter.studies import comparison, declared
 from lightmeter.studies.candidates import class_means_row, majority_row
-from lightmeter.studies.comparison import Beside, Section, Study, study_called
+from lightmeter.studies.comparison import Beside, Section, Study
+from lightmeter.studies.declared import study_called
 from lightmeter.studies.galleries import mixture
 from lightmeter.studies.names import STUDIES
 from lightmeter.studies.user_gallery import user_gallery
@@ -117,9 +118,9 @@ def pictures(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["toy", "caltech", "ann"])
 def test_encoder_of_the_user(name, pictures, tmp_path, monkeypatch):
     if name != "toy":
-        declared = study_called(name)
-        few = replace(declared, rows=(majority_row(), class_means_row()))
-        monkeypatch.setattr(comparison, "study_called", lambda _: few)
+        known = study_called(name)
+        few = replace(known, rows=(majority_row(), class_means_row()))
+        monkeypatch.setattr(declared, "study_called", lambda _: few)
     out = tmp_path / "out"
     done = run(name, "--data", pictures, "--encoder", "color-histogram/bins=2", "--out", out)
     assert done.exit_code == 0, done.exception
@@ -159,7 +160,7 @@ def test_data_without_a_gallery_are_refused(tmp_path, inside):
 
 def test_help_lists_the_studies():
     assert "caltech" in run("--help").stdout
-    assert "{caltech|faces|ann|toy}" in run("--help").stdout.replace("\n", "").replace("  ", "")
+    assert "{caltech|faces|ann|yt8m|toy}" in run("--help").stdout.replace("\n", "").replace("  ", "")
 
 
 def test_says_what_is_wrong(tmp_path):
@@ -167,7 +168,7 @@ def test_says_what_is_wrong(tmp_path):
     assert run("toy", "--data", tmp_path / "none").exit_code == 2
     done = run("toys")
     assert done.exit_code == 2
-    assert "'toys' is not one of 'caltech', 'faces', 'ann', 'toy'" in done.stderr
+    assert "'toys' is not one of 'caltech', 'faces', 'ann', 'yt8m', 'toy'" in done.stderr
     done = run("toy", "--scale", "paper")
     assert isinstance(done.exception, InvalidValueError)
     assert "--scale paper needs --data" in str(done.exception)

@@ -229,10 +229,10 @@ def test_ranges_of_labels():
 # -- a few classes at a time ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("clip_by", ["class", "off"])
-def test_shards_of_classes_are_the_whole(clip_by):
-    examples = labelled(300, 30)
-    training = Adam(batch=50, epochs=2, clip=0.5, clip_by=clip_by, drop=0.3, precision="float32")
+@pytest.mark.parametrize(("clip_by", "loss"), [("class", "(bce/reduce=mean)"), ("off", "logit-adjusted")])
+def test_shards_of_classes_are_the_whole(clip_by, loss):
+    examples, loss = labelled(300, 30), build(loss.strip("()"), "loss")
+    training = Adam(batch=50, epochs=2, clip=0.01, clip_by=clip_by, loss=loss, drop=0.3, l2=1e-3, precision="float32")
     joint = fit_net(Moe(), examples, training=training, seed=1)
     shards = fit_net(Moe(), examples, training=training, seed=1, plan=Plan(class_shard=7))
     assert [(part.first, part.last) for part in shards.parts] == [(0, 7), (7, 14), (14, 21), (21, 28), (28, 30)]

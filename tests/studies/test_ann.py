@@ -13,7 +13,8 @@ from lightmeter.search.protocol import Certificate, Neighbours
 from lightmeter.studies import ann
 from lightmeter.studies.ann import ANN, measured_row, rooted_row
 from lightmeter.studies.candidates import certified, index_row
-from lightmeter.studies.comparison import Asked, exact_labels, run_study, study_called
+from lightmeter.studies.comparison import exact_labels, run_study
+from lightmeter.studies.declared import Asked, study_called
 from lightmeter.studies.galleries import MIXTURES, Gallery, mixture
 from lightmeter.studies.published import published
 from lightmeter.studies.results import _narrows, study_text, table_row

@@ -15,19 +15,8 @@ from lightmeter.search.protocol import Certificate
 from lightmeter.studies import comparison
 from lightmeter.studies.caltech import CALTECH
 from lightmeter.studies.candidates import class_means_row, lead, majority_row, told_by
-from lightmeter.studies.comparison import (
-    Asked,
-    Beside,
-    Fitted,
-    Row,
-    Section,
-    Study,
-    Told,
-    exact_labels,
-    exact_rows,
-    run_study,
-    study_called,
-)
+from lightmeter.studies.comparison import Beside, Fitted, Row, Section, Study, Told, exact_labels, exact_rows, run_study
+from lightmeter.studies.declared import Asked, study_called
 from lightmeter.studies.galleries import Gallery, mixture, mixture_tracks
 from lightmeter.studies.published import published
 from lightmeter.studies.results import json_rows, study_text, write_study

@@ -14,7 +14,8 @@ from lightmeter.media.write import write_image
 from lightmeter.parts import build
 from lightmeter.search.fusion import Map, Track
 from lightmeter.studies import faces
-from lightmeter.studies.comparison import Asked, Row, Section, Study, run_study, study_called
+from lightmeter.studies.comparison import Row, Section, Study, run_study
+from lightmeter.studies.declared import Asked, study_called
 from lightmeter.studies.faces import (
     FACES,
     early_row,

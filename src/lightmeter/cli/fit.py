@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lightmeter.cli.options import Finite, emit, json_option, quiet_option, refuse_here, say, seed_option
+from lightmeter.cli.options import Finite, emit, json_option, quiet_option, refuse_here, say, seed_option, size_option
 
 if TYPE_CHECKING:
     from lightmeter.heads.training import Told
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 )
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the model.")
-@click.option("--head", default="moe/experts=2", show_default=True, help="Spec of a network for several labels.")
+@click.option("--head", default="moe/experts=2", show_default=True, help="Spec of a head for several labels.")
 @click.option("--training", default="adam", show_default=True, help="Spec of how it learns.")
 @click.option("--blocks", metavar="NAMES", help="Blocks to learn from, as visual,audio.  [default: all that it reads]")
 @click.option(
@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     "--teacher", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="MODEL",
     help="Model that adam/distil=SHARE listens to.",
 )  # fmt: skip
+@click.option(
+    "--most-size", "most_bytes", metavar="SIZE", callback=size_option,
+    help="What the model may weigh, as 1MB: weights of fewer bits, as needed.",
+)  # fmt: skip
 @click.option("--anew", is_flag=True, help="Begin again, and replace what stands in --out.")
 @seed_option
 @json_option
@@ -57,50 +61,62 @@ def fit(data: Path, out: Path, **asked: Any) -> None:
     """
     from lightmeter.library.labelled import open_examples
     from lightmeter.meter.cost import measure
-    from lightmeter.report.progress import Progress
 
     opened = open_examples(data, labels=asked["labels"])
     for note in opened.notes:
         say(note, quiet=asked["quiet"])
     options = _options(asked, opened)
-    with Progress("fit", quiet=asked["quiet"]) as line, measure() as meter:
-        speed = _Speed(line)
-        if asked["engine"]:
-            fitted = _on_engine(data, out, options, asked)
-        else:
-            from lightmeter.library.fitting import fit as run
-
-            fitted = run(opened.examples, out, options, tell=speed)
-    _show(out, fitted, meter.cost, speed.examples_per_s, asked)
+    with measure() as meter:
+        fitted, rate = _on_engine(data, out, options, asked) if asked["engine"] else _here(opened, out, options, asked)
+    _show(out, fitted, meter.cost, rate, asked)
 
 
 def _options(asked: dict[str, Any], opened: Opened) -> FitOptions:
-    from lightmeter.heads.net_head import net_head
+    from lightmeter.heads.net_head import NetHead, label_head
     from lightmeter.heads.training import Plan
     from lightmeter.library.fitting import FitOptions, with_teacher
     from lightmeter.parts import build
 
     if asked["engine"] and not asked["class_shard"]:
         raise click.UsageError("--engine learns shards of classes: say how large they are, with --class-shard")
-    names = asked["blocks"]
+    names, head = asked["blocks"], label_head(asked["head"])
+    if not isinstance(head, NetHead):
+        refuse_here(
+            ("training", "class_shard", "engine", "teacher", "most_bytes", "seed"), f"does not go with {asked['head']}"
+        )
     options = FitOptions(
-        net_head(asked["head"]),
+        head,
         build(asked["training"], "training"),
         blocks=None if names is None else tuple(name.strip() for name in names.split(",") if name.strip()),
         dev=asked["dev"],
         seed=asked["seed"],
         anew=asked["anew"],
         plan=Plan(class_shard=asked["class_shard"]),
+        most_bytes=asked["most_bytes"],
     )
     return options if asked["teacher"] is None else with_teacher(options, asked["teacher"], opened.examples)
 
 
-def _on_engine(data: Path, out: Path, options: FitOptions, asked: dict[str, Any]) -> Fitted:
+def _here(opened: Opened, out: Path, options: FitOptions, asked: dict[str, Any]) -> tuple[Fitted, float | None]:
+    """What was fitted, and examples a second."""
+    from lightmeter.library.fitting import fit as run
+    from lightmeter.report.progress import Progress
+
+    with Progress("fit", quiet=asked["quiet"]) as line:
+        speed = _Speed(line)
+        return run(opened.examples, out, options, tell=speed), speed.examples_per_s
+
+
+def _on_engine(data: Path, out: Path, options: FitOptions, asked: dict[str, Any]) -> tuple[Fitted, None]:
+    from lightmeter.cli.progress import engine_progress
     from lightmeter.library.fitting import fit_on
     from lightmeter.parts import build
 
-    refuse_here(("labels", "dev", "teacher"), "does not go with --engine: learn without it, or without --engine")
-    return fit_on(data, out, options, engine=build(asked["engine"], "engine"))
+    refuse_here(
+        ("labels", "dev", "teacher", "most_bytes"), "does not go with --engine: learn without it, or without --engine"
+    )
+    with engine_progress("fit shards", quiet=asked["quiet"]) as heard:
+        return fit_on(data, out, options, engine=build(asked["engine"], "engine"), events=heard), None
 
 
 class _Speed:
@@ -153,6 +169,12 @@ def _show(out: Path, fitted: Fitted, cost: Cost, examples_per_s: float | None, a
         f"{fitted.learnt_from} examples{' before' if fitted.again else ''} · {bytes_text(said['size_bytes'])} · "
         f"{count_text(said['macs'])}MAC an item{rate} · {cost.text()}"
     )
+    shrunk = said.get("shrunk")
+    if shrunk:
+        click.echo(
+            f"kept as {shrunk['format']} in place of {bytes_text(shrunk['from_bytes'])}: answers differ by "
+            f"{shrunk['divergence']:.3g} nats an item ({'kept from learning' if fitted.dev else 'learnt from'})"
+        )
     if quality is not None and price is not None:
         click.echo(f"of {quality.videos} kept from learning: {quality_text(quality)} · {price.text()}")
 

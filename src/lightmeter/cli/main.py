@@ -26,6 +26,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "lightmeter.cli.evaluate:evaluate",
         "Score a MODEL that `fit` made on the labels of DATA: GAP, Hit@1, PERR and mAP, with their price.",
     ),
+    "ensemble": (
+        "lightmeter.cli.ensemble:ensemble",
+        "Combine MODELS that `fit` made into one that `predict`, `evaluate` and `fit --teacher` take.",
+    ),
     "recognise": (
         "lightmeter.cli.recognise:recognise",
         "Say of which class of GALLERY each QUERY is: a picture or a video.",

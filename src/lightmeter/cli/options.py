@@ -67,9 +67,11 @@ def where_options(function: F) -> F:
             click.option("--after", metavar="DATE", help="Taken (else last changed) on or after DATE, as 2026-11-23."),
             click.option("--before", metavar="DATE", help="Taken (else last changed) before DATE."),
             click.option(
-                "--min-size", "min_bytes", metavar="SIZE", callback=_size, help="At least this big, as 200kB."
+                "--min-size", "min_bytes", metavar="SIZE", callback=size_option, help="At least this big, as 200kB."
             ),
-            click.option("--max-size", "max_bytes", metavar="SIZE", callback=_size, help="At most this big, as 2MB."),
+            click.option(
+                "--max-size", "max_bytes", metavar="SIZE", callback=size_option, help="At most this big, as 2MB."
+            ),
             click.option("--path", "path_glob", metavar="GLOB", help="Only paths that match, as '*/holiday/*'."),
         ]
     ):
@@ -80,7 +82,8 @@ def where_options(function: F) -> F:
 _UNITS = {"": 1, "b": 1, "kb": 1_000, "mb": 1_000_000, "gb": 1_000_000_000}
 
 
-def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+def size_option(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """A size as an option's value, in bytes."""
     return None if value is None else size_bytes(value)
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lightmeter.cli.options import emit, json_option, quiet_option, say, shown_path
+from lightmeter.cli.options import emit, json_option, quiet_option, refuse_here, say, shown_path
 
 if TYPE_CHECKING:
     from lightmeter.heads.answering import Answering
+    from lightmeter.heads.examples import Examples
     from lightmeter.types import Array
 
     Answers = Iterator[tuple[list[str], Array, Array]]
@@ -19,22 +20,24 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog="Examples: `lightmeter predict MODEL .lightmeter` · `lightmeter predict MODEL SET/test --csv answers.csv` · "
-    "`lightmeter predict MODEL .lightmeter --top 3 --json`"
+    "`lightmeter predict MODEL .lightmeter --top 3 --json` · `lightmeter predict MODEL SET/test --explain`"
 )
 @click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
-@click.option("--top", default=20, show_default=True, type=click.IntRange(1), help="Labels an item, likeliest first.")
+@click.option("--top", type=click.IntRange(1), help="Labels an item, likeliest first.  [default: 20; 3 with --explain]")
 @click.option(
     "--csv", "table", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT",
     help="Write VideoId,LabelConfidencePairs, as on Kaggle, the classes by number.",
 )  # fmt: skip
 @click.option("--without", metavar="NAMES", help="Blocks to answer without, as title,keywords.")
+@click.option("--explain", is_flag=True, help="Say which blocks, seconds and words made each answer.")
 @json_option
 @quiet_option
-def predict(model: Path, data: Path, top: int, **asked: Any) -> None:
+def predict(model: Path, data: Path, top: int | None, **asked: Any) -> None:
     """Say which labels the items of DATA have, by a MODEL that `fit` made: a probability each.
 
-    DATA is a set or a library; it needs no labels, but the blocks that the model reads.
+    DATA is a set or a library; it needs no labels, but the blocks that the model reads. Reasons are by how
+    much the logit of a label falls when a block, a second or a word is left out.
     """
     from lightmeter.heads.answering import load_answering
     from lightmeter.library.fitting import predictions
@@ -42,6 +45,8 @@ def predict(model: Path, data: Path, top: int, **asked: Any) -> None:
     from lightmeter.meter.cost import measure
     from lightmeter.report.progress import Progress
 
+    if asked["explain"]:
+        refuse_here(("table",), "holds no reasons: leave it or --explain out")
     with measure() as meter:
         classifier = load_answering(model)
         opened = open_examples(data, labelled=False)
@@ -49,7 +54,11 @@ def predict(model: Path, data: Path, top: int, **asked: Any) -> None:
             say(note, quiet=asked["quiet"])
         examples = classifier.view(opened.examples, without=names_of(asked["without"]))
         with Progress("predict", len(examples), quiet=asked["quiet"]) as line:
-            _show(_counted(predictions(classifier, examples, top), line.advance), classifier, opened.paths, asked)
+            if asked["explain"]:
+                _show_reasons(classifier, examples, top or 3, opened.paths, asked["as_json"], line.advance)
+            else:
+                answers = _counted(predictions(classifier, examples, top or 20), line.advance)
+                _show(answers, classifier, opened.paths, asked)
     say(f"{len(examples)} items: {meter.cost.text()}", quiet=asked["quiet"])
 
 
@@ -83,6 +92,21 @@ def _show(answers: Answers, classifier: Answering, paths: bool, asked: dict[str,
             else:
                 told = ", ".join(f"{names[at]} {score:.3f}" for at, score in zip(found, scores, strict=True))
                 click.echo(f"{shown_path(name)}: {_clean(told)}")
+
+
+def _show_reasons(
+    classifier: Answering, examples: Examples, top: int, paths: bool, as_json: bool, advance: Any
+) -> None:  # fmt: skip
+    from lightmeter.library.explaining import explained
+
+    for name, whys in explained(classifier, examples, top):
+        if as_json:
+            emit([{"path" if paths else "id": name, "labels": [each.as_json() for each in whys]}], "predict.explain/1")
+        else:
+            click.echo(f"{shown_path(name)}:")
+            for each in whys:
+                click.echo(f"  {_clean(each.text())}")
+        advance(ok=1)
 
 
 def _clean(text: str) -> str:

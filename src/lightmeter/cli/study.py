@@ -55,22 +55,20 @@ def study(
     """Rerun a table of the seeds, the published numbers beside ours.
 
     NAME is caltech (which classifier of deep features is cheapest at which error), faces (how the frames of a video are
-    best put together) or ann (which search is cheapest at which error). Beside your own --data the published numbers,
-    which are of other data, stand at --scale paper only.
+    best put together), ann (which search is cheapest at which error) or yt8m (what sight, sound, title and keywords
+    tell of a video). Beside your own --data the published numbers of the first three, which are of other data, stand at
+    --scale paper only.
 
     Every row has its error with an interval, its time, and what else it costs; rows that cannot run here say why.
     """
-    from lightmeter.studies.comparison import Asked, Scale, run_study, study_called
-    from lightmeter.studies.results import SCHEMA, json_rows, study_text, write_study
+    from lightmeter.studies.declared import SCHEMA, Asked, Scale, study_called
 
-    declared = study_called(name)
     tell = partial(say, quiet=quiet)
-    asked = Asked(cast(Scale, scale), seed, data, tell, encoder)
-    result = run_study(declared, asked)
-    written = write_study(result, out) if out is not None else []
+    result = study_called(name).run(Asked(cast(Scale, scale), seed, data, tell, encoder))
+    written = result.write(out) if out is not None else []
     if as_json:
-        emit(json_rows(result), SCHEMA)
+        emit(result.json_rows(), SCHEMA)
     else:
-        click.echo(study_text(result))
+        click.echo(result.text())
     for path in written:
         say(f"wrote {path}", quiet=quiet)

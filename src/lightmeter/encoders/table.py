@@ -19,4 +19,5 @@ ENCODERS: dict[str, str] = {
     "vggface2": "lightmeter.encoders.vggface2:VggFace2Encoder",
     "word-histogram": "lightmeter.encoders.word_histogram:WordHistogram",
     "tokens": "lightmeter.encoders.word_tokens:WordTokens",
+    "learnt": "lightmeter.heads.learnt:Learnt",
 }

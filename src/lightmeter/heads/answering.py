@@ -10,12 +10,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from lightmeter.assets.saving import ABOUT
+from lightmeter.assets.saving import ABOUT, insist
 from lightmeter.errors import InvalidValueError, MissingAssetError, RejectedFileError, nearest
 from lightmeter.heads.examples import Batch, Block, Chosen, Examples
 from lightmeter.types import Array
 
 _MOST_JSON_BYTES = 16 << 20
+_MOST_CLASSES = 1 << 24
+_MOST_BLOCKS = 64
 
 
 class Spelling(Protocol):
@@ -222,3 +224,31 @@ def _schema(folder: Path) -> object:
     except (ValueError, RecursionError) as error:
         raise RejectedFileError("broken-header", f"{place} must be JSON: {str(error)[:200]}") from error
     return about.get("schema") if isinstance(about, dict) else None
+
+
+def loaded_blocks(about: Mapping[str, Any]) -> tuple[Block, ...]:
+    """The blocks that a saved model says it reads; raises RejectedFileError."""
+    told = about.get("blocks")
+    insist(isinstance(told, list) and 1 <= len(told) <= _MOST_BLOCKS, "blocks of a model must be a list of 1 to 64")
+    made = []
+    for each in told or []:
+        fields = {"name": str, "kind": str, "dim": int, "made_by": str}
+        fits = isinstance(each, dict) and {name: type(value) for name, value in each.items()} == fields
+        insist(
+            fits and 1 <= each["dim"] <= 1 << 24, f"a block of a model must have {', '.join(fields)}, got {each!r:.80}"
+        )
+        try:
+            made.append(Block(**each))
+        except InvalidValueError as error:
+            raise RejectedFileError("damaged", f"blocks of a model: {str(error)[:200]}") from error
+    insist(len({each.name for each in made}) == len(made), "blocks of a model must have names of their own")
+    return tuple(made)
+
+
+def loaded_names(about: Mapping[str, Any]) -> tuple[str, ...]:
+    """The label names of a saved model; raises RejectedFileError."""
+    names = about.get("label_names")
+    fits = isinstance(names, list) and 1 <= len(names) <= _MOST_CLASSES and all(type(each) is str for each in names)
+    insist(fits, "label_names of a model must be a list of names")
+    insist(len(set(names or [])) == len(names or []), "label_names of a model must each be there once")
+    return tuple(names or [])

@@ -13,7 +13,7 @@ import numpy as np
 from lightmeter.assets.saving import expect, insist, load_model, save_model
 from lightmeter.encoders.runtime import threads
 from lightmeter.errors import InvalidValueError, LightmeterError, RejectedFileError
-from lightmeter.heads.answering import check_batch, view_of
+from lightmeter.heads.answering import check_batch, loaded_blocks, loaded_names, view_of
 from lightmeter.heads.examples import Batch, Block, Examples
 from lightmeter.heads.feeding import Inputs, inputs_of, tensor_of
 from lightmeter.heads.net_head import NetHead, SeparableHead, check_blocks
@@ -22,8 +22,6 @@ from lightmeter.types import Array
 
 SCHEMA = "lightmeter.classifier/1"
 _ROWS = 1024
-_MOST_CLASSES = 1 << 24
-_MOST_BLOCKS = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +120,7 @@ class Classifier:
         """What `save` wrote, mapped from the file.  Raises RejectedFileError for anything else, MissingAssetError."""
         arrays, about = load_model(folder, mapped=True)
         insist(about.get("schema") == SCHEMA, f"a classifier must say {SCHEMA}, got {about.get('schema')!r:.80}")
-        head, blocks, names = _loaded_head(about), _loaded_blocks(about), _loaded_names(about)
+        head, blocks, names = _loaded_head(about), loaded_blocks(about), loaded_names(about)
         made = about.get("about")
         insist(isinstance(made, dict), "about of a model must be an object")
         try:
@@ -179,32 +177,6 @@ def _loaded_head(about: Mapping[str, Any]) -> NetHead:
     if head is None or not isinstance(head, NetHead):
         raise RejectedFileError("damaged", f"the spec of a classifier must be of a network, got {spec!r:.80}")
     return head
-
-
-def _loaded_blocks(about: Mapping[str, Any]) -> tuple[Block, ...]:
-    told = about.get("blocks")
-    insist(isinstance(told, list) and 1 <= len(told) <= _MOST_BLOCKS, "blocks of a model must be a list of 1 to 64")
-    made = []
-    for each in told or []:
-        fields = {"name": str, "kind": str, "dim": int, "made_by": str}
-        fits = isinstance(each, dict) and {name: type(value) for name, value in each.items()} == fields
-        insist(
-            fits and 1 <= each["dim"] <= 1 << 24, f"a block of a model must have {', '.join(fields)}, got {each!r:.80}"
-        )
-        try:
-            made.append(Block(**each))
-        except InvalidValueError as error:
-            raise RejectedFileError("damaged", f"blocks of a model: {str(error)[:200]}") from error
-    insist(len({each.name for each in made}) == len(made), "blocks of a model must have names of their own")
-    return tuple(made)
-
-
-def _loaded_names(about: Mapping[str, Any]) -> tuple[str, ...]:
-    names = about.get("label_names")
-    fits = isinstance(names, list) and 1 <= len(names) <= _MOST_CLASSES and all(type(each) is str for each in names)
-    insist(fits, "label_names of a model must be a list of names")
-    insist(len(set(names or [])) == len(names or []), "label_names of a model must each be there once")
-    return tuple(names or [])
 
 
 def _loaded_ranges(about: Mapping[str, Any], classes: int) -> list[tuple[int, int]]:

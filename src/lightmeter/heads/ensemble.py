@@ -281,7 +281,7 @@ def load_combined(folder: Path) -> Combined:
     return fixed
 
 
-# -- several classifiers as one -----------------------------------------------------------------------------------------
+# -- several classifiers as one ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

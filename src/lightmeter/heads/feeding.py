@@ -97,9 +97,12 @@ def tensor_of(array: Array) -> Tensor:
     """A tensor that shares the memory of an array and is only read, whether or not others may write to it."""
     import torch
 
+    plain = np.require(array, requirements=["C", "A"])
+    if plain.flags.writeable:  # as batches are: filters of warnings belong to all threads, leave them be
+        return torch.from_numpy(plain)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # "the given array is not writable": nor do we write
-        return torch.from_numpy(np.require(array, requirements=["C", "A"]))
+        return torch.from_numpy(plain)
 
 
 def dense_range(labels: Labels, first: int, last: int) -> Array:

@@ -25,8 +25,11 @@ class Loss(Protocol):
         """The canonical spelling."""
         ...
 
-    def ready(self, shares: Array) -> Ready:
-        """The function, given how common each class is: float64 [K], the share of the examples that have it."""
+    def ready(self, shares: Array, *, of: int | None = None) -> Ready:
+        """The function, given how common each class is: float64 [K], the share of the examples that have it.
+
+        of: how many classes there are in all, where these are some of them
+        """
         ...
 
 
@@ -45,11 +48,11 @@ class CrossEntropy(Spelled):
         if not 0 < self.epsilon < 0.1:
             raise InvalidValueError(f"epsilon must be above 0 and below 0.1, got {self.epsilon}")
 
-    def ready(self, shares: Array) -> Ready:
+    def ready(self, shares: Array, *, of: int | None = None) -> Ready:
         """The function."""
         from lightmeter.nets.losses import cross_entropy
 
-        scale = 1.0 if self.reduce == "sum" else 1 / len(shares)
+        scale = 1.0 if self.reduce == "sum" else 1 / (of or len(shares))
         return lambda p, targets, weights: cross_entropy(p, targets, weights, self.epsilon) * scale
 
 
@@ -70,7 +73,7 @@ class Asymmetric(Spelled):
         if min(self.positive, self.negative) < 0 or not 0 <= self.margin < 1:
             raise InvalidValueError(f"positive and negative must be 0 or more and margin 0 to 1, got {self}")
 
-    def ready(self, shares: Array) -> Ready:
+    def ready(self, shares: Array, *, of: int | None = None) -> Ready:
         """The function."""
         from lightmeter.nets.losses import asymmetric
 
@@ -97,7 +100,7 @@ class LogitAdjusted(Spelled):
         if not 0 <= self.tau <= 10 or not 0 < self.epsilon < 0.1:
             raise InvalidValueError(f"tau must be 0 to 10 and epsilon above 0 and below 0.1, got {self}")
 
-    def ready(self, shares: Array) -> Ready:
+    def ready(self, shares: Array, *, of: int | None = None) -> Ready:
         """The function."""
         import torch
 

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from lightmeter.errors import InvalidValueError
-from lightmeter.heads.examples import Block, BlockKind
+from lightmeter.heads.examples import Block, BlockKind, Examples
 from lightmeter.parts import build, table
+
+
+class Reader(Protocol):
+    """A recipe that says what it reads."""
+
+    @property
+    def spec(self) -> str:
+        """The canonical spelling."""
+        ...
+
+    @property
+    def takes(self) -> tuple[BlockKind, ...]:
+        """Which kinds of block it reads."""
+        ...
 
 
 @runtime_checkable
@@ -49,32 +63,56 @@ class SeparableHead(NetHead, Protocol):
         ...
 
 
+@runtime_checkable
+class ClosedHead(Protocol):
+    """A head for several labels that learns in closed form: no steps, no seed."""
+
+    @property
+    def spec(self) -> str:
+        """The canonical spelling."""
+        ...
+
+    @property
+    def takes(self) -> tuple[BlockKind, ...]:
+        """Which kinds of block it reads."""
+        ...
+
+    def fit(self, examples: Examples, *, about: Mapping[str, Any] | None = None) -> Any:
+        """Learn from labelled examples; gives what `heads.answering` calls Answering."""
+        ...
+
+
 def net_head(spec: str) -> NetHead:
-    """The recipe of a spec; raises InvalidValueError, naming those that there are, for a head of another sort."""
+    """The network of a spec; raises InvalidValueError, naming those that there are, for a head of another sort."""
     head = build(spec, "head")
     if not isinstance(head, NetHead):
-        raise InvalidValueError(f"--head must be a network for several labels, got {spec}: there is {net_names()}")
+        raise InvalidValueError(f"--head must be a network for several labels, got {spec}: there is {_names('net')}")
     return head
 
 
-def net_names() -> str:
-    """Names of the heads that are networks, for people."""
-    return ", ".join(sorted(name for name in table("head") if isinstance(_class(name), type) and _is_net(name)))
+def label_head(spec: str) -> NetHead | ClosedHead:
+    """The head of a spec, a network or a closed form; raises InvalidValueError, naming them, for one of one label."""
+    head = build(spec, "head")
+    if not isinstance(head, NetHead | ClosedHead):
+        names = _names("net", "fit")
+        raise InvalidValueError(f"--head must be for several labels an item, got {spec}: there is {names}")
+    return head
 
 
-def _class(name: str) -> Any:
+def _names(*methods: str) -> str:
+    """Names of the heads that read blocks by one of these methods, for people."""
     import importlib
 
-    module, _, attribute = table("head")[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    found = []
+    for name, place in table("head").items():
+        module, _, attribute = place.partition(":")
+        made = getattr(importlib.import_module(module), attribute)
+        if hasattr(made, "takes") and any(hasattr(made, each) for each in methods):
+            found.append(name)
+    return ", ".join(sorted(found))
 
 
-def _is_net(name: str) -> bool:
-    made = _class(name)
-    return hasattr(made, "net") and hasattr(made, "takes")
-
-
-def check_blocks(head: NetHead, blocks: Sequence[Block]) -> None:
+def check_blocks(head: Reader, blocks: Sequence[Block]) -> None:
     """Hold blocks to what a head reads; raises InvalidValueError that names what to choose with --blocks."""
     wrong = [block for block in blocks if block.kind not in head.takes]
     if not blocks:

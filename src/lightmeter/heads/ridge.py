@@ -13,7 +13,7 @@ from lightmeter.assets.saving import expect, expect_count, expect_recipe, insist
 from lightmeter.errors import InvalidValueError
 from lightmeter.heads.inputs import checked_features, checked_labels
 from lightmeter.parts import Spelled
-from lightmeter.types import Array
+from lightmeter.types import Array, Labels
 
 _BLOCK = 128
 _MOST_UPDATES = 256
@@ -41,20 +41,40 @@ class Ridge(Spelled):
 
     def fit(self, x: Array, y: Array) -> RidgeModel:
         """Learn from features x float [N, D] and labels y int [N] in 0..K−1."""
-        labels = checked_labels(y, len(x))
-        return self.fit_targets(x, np.where(labels[:, None] == np.arange(labels.max() + 1), 1.0, -1.0))
-
-    def fit_targets(self, x: Array, targets: Array) -> RidgeModel:
-        """Learn any targets float64 [N, K] from features x float [N, D]: of several labels a row, or of none."""
         rows = checked_features(x, dtype="float64")
-        mean, target_mean = rows.mean(axis=0), targets.mean(axis=0)
+        labels = checked_labels(y, len(rows))
+        targets = np.where(labels[:, None] == np.arange(labels.max() + 1), 1.0, -1.0)
+        target_mean = targets.mean(axis=0)
+        mean = rows.mean(axis=0)
         rows = rows - mean
+        return self._solved(rows, mean, rows.T @ (targets - target_mean), target_mean)
+
+    def fit_labels(self, x: Array, labels: Labels) -> RidgeModel:
+        """Learn any number of labels a row, or none: features x float [N, D] and labels of N rows; every class counts.
+
+        Memory: 16 bytes a feature; never N·K numbers.  Cost: as `fit`, with L·D in place of N·D·K, L labels in all.
+        """
+        rows = checked_features(x, dtype="float64")
+        if len(rows) != len(labels) or not len(rows):
+            raise InvalidValueError(f"x and labels must be of the same rows, got {len(rows)} and {len(labels)}")
+        mean = rows.mean(axis=0)
+        rows = rows - mean
+        toward = np.zeros((labels.count, rows.shape[1]))
+        order = np.argsort(labels.classes, kind="stable")
+        owners = np.repeat(np.arange(len(labels)), np.diff(labels.offsets))[order]
+        counts = np.bincount(labels.classes, minlength=labels.count)
+        ends = np.cumsum(counts)
+        for label in np.flatnonzero(counts).tolist():
+            # targets are −1 and 2 more where the label is; what all rows have in common is 0, they are centred
+            toward[label] = 2 * rows[owners[ends[label] - counts[label] : ends[label]]].sum(axis=0)
+        return self._solved(rows, mean, toward.T, 2 * counts / len(rows) - 1)
+
+    def _solved(self, rows: Array, mean: Array, toward: Array, target_mean: Array) -> RidgeModel:
         base = _Base.of(rows, self.l2)
-        weights = base.solve(rows.T @ (targets - target_mean)).T
+        none = np.empty((0, rows.shape[1]))
         return RidgeModel(
-            self, weights, mean, target_mean, len(rows), base if self.grows else None, np.empty((0, rows.shape[1])),
-            np.empty((0, rows.shape[1])),
-        )  # fmt: skip
+            self, base.solve(toward).T, mean, target_mean, len(rows), base if self.grows else None, none, none
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,7 +173,7 @@ class RidgeModel:
         return model
 
     def add_targets(self, x: Array, targets: Array) -> RidgeModel:
-        """The same for any targets float64 [N, K], as `fit_targets` takes them; K stays."""
+        """The same for any targets float64 [N, K], 1 or −1; K stays."""
         if self.base is None:
             raise InvalidValueError("this ridge cannot add: fit it with grows=true")
         model = self

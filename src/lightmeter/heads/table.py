@@ -18,5 +18,6 @@ HEADS: dict[str, str] = {
     "keyword-mlp": "lightmeter.heads.text_heads:KeywordMlp",
     "text-cnn": "lightmeter.heads.text_heads:TextCnn",
     "chain": "lightmeter.heads.chain:Chain",
+    "label-ridge": "lightmeter.heads.label_ridge:LabelRidge",
     "small": "lightmeter.heads.small:Small",
 }

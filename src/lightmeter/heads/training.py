@@ -189,7 +189,7 @@ class _Run:
         labels = examples.labels
         if labels is None or not len(labels.classes):
             raise InvalidValueError("examples must have labels to be learnt from, got none of them labelled")
-        self.labels = labels
+        self.labels, self.fingerprint = labels, examples.fingerprint
         if bool(training.distil) != (plan.teacher is not None):
             raise InvalidValueError("distil and a teacher go together: give both, or neither")
         self.ranges = class_ranges(head, self.training, self.classes, plan.class_shard)
@@ -200,7 +200,7 @@ class _Run:
     def about(self) -> dict[str, Any]:
         """What made the classifier; two runs that agree in it are one run."""
         return {
-            "data": self.examples.fingerprint,
+            "data": self.fingerprint,
             "head": self.head.spec,
             "training": self.training.spec,
             "seed": self.seed,
@@ -243,7 +243,7 @@ class _Run:
         else:
             assert isinstance(self.head, SeparableHead)
             net = self.head.part(self.examples.blocks, first, last, self.classes)
-        loss = self.training.loss.ready(class_shares(self.labels, first, last))
+        loss = self.training.loss.ready(class_shares(self.labels, first, last), of=self.classes)
         return Learner(net, self.training, loss, precision=self.precision, seed=self.seed)
 
     def _learn(self, number: int, learner: Learner, stop: Stop) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from lightmeter.assets.files import file_sha256
+from lightmeter.engines.events import Event
 from lightmeter.errors import InvalidValueError, nearest
 from lightmeter.heads.answering import Answering, load_answering, narrowed
 from lightmeter.heads.classifier import Classifier
 from lightmeter.heads.examples import Batch, Block, Chosen, Examples
-from lightmeter.heads.net_head import NetHead
+from lightmeter.heads.net_head import ClosedHead, NetHead
+from lightmeter.heads.small import shrink
 from lightmeter.heads.training import Adam, Plan, Told, fit_net
 from lightmeter.library.example_layout import MANIFEST
 from lightmeter.library.example_set import open_set
@@ -37,26 +39,33 @@ class FitOptions:
 
     blocks: names; None: all that the head reads · dev: share of the examples that is kept from learning and scored
     anew: begin again where a run of the same name stands · plan: see `heads.training`
+    most_bytes: what a network may weigh (`heads.small.shrink`); formats are compared on what `dev` keeps, else on what
+    was learnt from
     """
 
-    head: NetHead
+    head: NetHead | ClosedHead
     training: Adam
     blocks: tuple[str, ...] | None = None
     dev: float = 0.0
     seed: int = 0
     anew: bool = False
     plan: Plan = Plan()  # noqa: RUF009  frozen
+    most_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.dev < 1:
             raise InvalidValueError(f"--dev must be from 0 to below 1, got {self.dev}")
+        if self.most_bytes is not None and not isinstance(self.head, NetHead):
+            raise InvalidValueError(
+                f"--most-size must be of a network, got {self.head.spec}: take one, or leave it out"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
     """What `fit` made. learnt_from: examples · again: it stood there already · dev: what is left to score, or None"""
 
-    classifier: Classifier
+    classifier: Answering
     learnt_from: int
     dev: Examples | None
     again: bool
@@ -73,11 +82,21 @@ def fit(examples: Examples, out: Path, options: FitOptions, *, tell: Callable[[T
     _clear(out, options)
     if (out / "model.json").is_file():
         return Fitted(_same_run(out, learn, options), len(learn), dev, again=True)
-    classifier = fit_net(
-        options.head, learn, training=options.training, seed=options.seed, folder=out / TRAINING, plan=options.plan,
-        tell=tell,
-    )  # fmt: skip
+    head = options.head
+    if isinstance(head, NetHead):
+        net = fit_net(
+            head, learn, training=options.training, seed=options.seed, folder=out / TRAINING, plan=options.plan,
+            tell=tell,
+        )  # fmt: skip
+        classifier: Answering = net if options.most_bytes is None else _shrunk(net, options.most_bytes, dev or learn)
+    else:
+        classifier = head.fit(learn, about=_run_of(learn, options))
     return Fitted(_kept(classifier, out), len(learn), dev, again=False)
+
+
+def _shrunk(net: Classifier, most_bytes: int, compared: Examples) -> Classifier:
+    small = shrink(net, most_bytes, compared)
+    return replace(small, about={**small.about, "most_bytes": most_bytes})
 
 
 def _chosen(examples: Examples, options: FitOptions) -> Examples:
@@ -108,13 +127,19 @@ def _split(examples: Examples, options: FitOptions) -> tuple[Examples, Examples 
     return Chosen.of(examples, rows=learn), Chosen.of(examples, rows=kept)
 
 
-def _same_run(out: Path, learn: Examples, options: FitOptions) -> Classifier:
+def _run_of(learn: Examples, options: FitOptions) -> dict[str, Any]:
+    """What a model is of: two runs that agree in it make one model.  A closed form has no training and no chance."""
+    data = {"data": learn.fingerprint, "head": options.head.spec}
+    if not isinstance(options.head, NetHead):
+        return data
+    plan = options.plan
+    steps = {"training": options.training.spec, "seed": options.seed, "class_shard": plan.class_shard}
+    return {**data, **steps, "taught_by": plan.taught_by, "most_bytes": options.most_bytes}
+
+
+def _same_run(out: Path, learn: Examples, options: FitOptions) -> Answering:
     """The model that stands there, when it is what would be made now."""
-    found = Classifier.load(out)
-    wanted = {
-        "data": learn.fingerprint, "head": options.head.spec, "training": options.training.spec, "seed": options.seed,
-        "class_shard": options.plan.class_shard, "taught_by": options.plan.taught_by,
-    }  # fmt: skip
+    found, wanted = load_answering(out), _run_of(learn, options)
     other = [name for name, value in wanted.items() if found.about.get(name) != value]
     if other:
         name = other[0]
@@ -125,8 +150,12 @@ def _same_run(out: Path, learn: Examples, options: FitOptions) -> Classifier:
     return found
 
 
-def fit_on(data: Path, out: Path, options: FitOptions, *, engine: Any) -> Fitted:
+def fit_on(
+    data: Path, out: Path, options: FitOptions, *, engine: Any, events: Callable[[Event, int], None] | None = None
+) -> Fitted:
     """As `fit`, shards of classes of a set learnt by the workers of an engine (`library.sharding`).
+
+    events: hears every event of the engine, and how many shards there are
 
     Raises InvalidValueError for a library: workers open a set by its folder.
     """
@@ -141,21 +170,22 @@ def fit_on(data: Path, out: Path, options: FitOptions, *, engine: Any) -> Fitted
         data.absolute(), options.head.spec, options.training.spec, options.plan.class_shard,
         (out / TRAINING).absolute(), options.seed, tuple(block.name for block in chosen.blocks),
     )  # fmt: skip
-    classifier = fit_sharded(stage, engine=engine)
+    shards = -(-len(chosen.label_names) // options.plan.class_shard)
+    classifier = fit_sharded(stage, engine=engine, events=None if events is None else lambda e: events(e, shards))
     return Fitted(_kept(classifier, out), len(chosen), None, again=False)
 
 
 def _clear(out: Path, options: FitOptions) -> None:
     """Make room, where that was asked for."""
     if options.anew:
-        for old in (out / TRAINING, out / "model.json", out / "model.safetensors"):
+        for old in (out / TRAINING, out / "model.json", out / "model.safetensors", out / "ridge"):
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
 
 
-def _kept(classifier: Classifier, out: Path) -> Classifier:
+def _kept(classifier: Answering, out: Path) -> Answering:
     classifier.save(out)
     shutil.rmtree(out / TRAINING, ignore_errors=True)
-    return Classifier.load(out)
+    return load_answering(out)
 
 
 # -- asking -----------------------------------------------------------------------------------------------------------
@@ -242,7 +272,11 @@ def facts(classifier: Answering) -> Mapping[str, Any]:
         "classes": classifier.classes,
         "size_bytes": classifier.size_bytes,
         "macs": classifier.macs,
-        **{name: value for name, value in classifier.about.items() if name in ("training", "seed", "precision")},
+        **{
+            name: value
+            for name, value in classifier.about.items()
+            if name in ("training", "seed", "precision", "shrunk")
+        },
     }
 
 

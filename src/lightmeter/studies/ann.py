@@ -23,7 +23,8 @@ from lightmeter.studies.candidates import (
     rule_row,
     told_by,
 )
-from lightmeter.studies.comparison import Asked, Beside, Fitted, Role, Row, Scale, Section, Study
+from lightmeter.studies.comparison import Beside, Fitted, Row, Section, Study
+from lightmeter.studies.declared import Asked, Role, Scale
 from lightmeter.studies.galleries import Gallery, mixture
 from lightmeter.studies.real_galleries import emoji, fashion, photographs
 from lightmeter.studies.user_gallery import user_gallery

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from lightmeter.studies.candidates import class_means_row, head_row, index_row, majority_row, rule_row
-from lightmeter.studies.comparison import Asked, Beside, Scale, Section, Study
+from lightmeter.studies.comparison import Beside, Section, Study
+from lightmeter.studies.declared import Asked, Scale
 from lightmeter.studies.galleries import Gallery, mixture
 from lightmeter.studies.real_galleries import emoji, fashion, photographs, stamps
 from lightmeter.studies.user_gallery import user_gallery

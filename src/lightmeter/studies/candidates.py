@@ -11,7 +11,8 @@ import numpy as np
 
 from lightmeter.parts import build
 from lightmeter.search.protocol import Certificate, FittedIndex, Neighbours
-from lightmeter.studies.comparison import Fitted, Role, Row, Scale, Told, always
+from lightmeter.studies.comparison import Fitted, Row, Told, always
+from lightmeter.studies.declared import Role, Scale
 from lightmeter.studies.galleries import Gallery
 from lightmeter.types import Array
 

@@ -7,25 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from lightmeter.errors import InvalidValueError, LightmeterError, UnknownNameError, nearest
+from lightmeter.errors import InvalidValueError, LightmeterError
 from lightmeter.meter.cost import Cost, measure
 from lightmeter.meter.trials import Spread, Trial, run_trials
 from lightmeter.metrics.selective import CoverageRisk, coverage_risk
 from lightmeter.metrics.shares import Share
-from lightmeter.studies.features import Tell, silent
+from lightmeter.studies.declared import Asked, Role, Scale
 from lightmeter.studies.galleries import Gallery
-from lightmeter.studies.names import STUDIES
 from lightmeter.studies.published import Cell, published
 from lightmeter.types import Array
 
-Scale = Literal["smoke", "cpu", "paper"]
-"""`smoke`: at most 30 s and 300 items, nothing downloaded · `cpu`: minutes on two cores · `paper`: the user's data."""
-
-Role = Literal["seed", "ours", "peer", "baseline"]
 Made = TypeVar("Made")
 
 
@@ -163,20 +158,6 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """How a study is run. data: the user's folder, None without one · tell: told each step, one line
-
-    encoder: spec of what encodes the pictures of `data`, None for the studies' own
-    """
-
-    scale: Scale = "smoke"
-    seed: int = 0
-    data: Path | None = None
-    tell: Tell = silent
-    encoder: str | None = None
-
-
-@dataclass(frozen=True)
 class Study:
     """A declared comparison.
 
@@ -199,16 +180,9 @@ class Study:
         if not self.question.endswith("?"):
             raise InvalidValueError(f"the question of {self.name} must end in '?', got {self.question!r}")
 
-
-def study_called(name: str) -> Study:
-    """A study by its name; raises UnknownNameError with the nearest."""
-    import importlib
-
-    if name not in STUDIES:
-        raise UnknownNameError(f"no study called {name!r}{nearest(name, STUDIES)}")
-    module, _, attribute = STUDIES[name].partition(":")
-    study: Study = getattr(importlib.import_module(module), attribute)
-    return study
+    def run(self, asked: Asked) -> StudyResult:
+        """As `run_study`."""
+        return run_study(self, asked)
 
 
 # -- what comes out -------------------------------------------------------------------------------------------------
@@ -260,12 +234,30 @@ class SectionResult:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """A study as it came out."""
+    """A study as it came out; `results` shows and writes it."""
 
     study: Study
     asked: Asked
     sections: tuple[SectionResult, ...]
     cost: Cost
+
+    def text(self) -> str:
+        """All sections as tables."""
+        from lightmeter.studies.results import study_text
+
+        return study_text(self)
+
+    def json_rows(self) -> list[dict[str, Any]]:
+        """One object a row of a section."""
+        from lightmeter.studies.results import json_rows
+
+        return json_rows(self)
+
+    def write(self, out: Path) -> list[Path]:
+        """Table, record and pictures."""
+        from lightmeter.studies.results import write_study
+
+        return write_study(self, out)
 
 
 # -- running --------------------------------------------------------------------------------------------------------

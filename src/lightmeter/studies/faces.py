@@ -15,8 +15,9 @@ from lightmeter.search.fusion import Fused, Map, SequentialMap, Track, between_c
 from lightmeter.search.reject import posterior_margin
 from lightmeter.search.stopping import EarlyMap
 from lightmeter.studies.candidates import NEIGHBOURS, majority_row, told_by, told_by_rule
-from lightmeter.studies.comparison import Asked, Beside, Fitted, Role, Row, Scale, Section, Study, Told, always, built
+from lightmeter.studies.comparison import Beside, Fitted, Row, Section, Study, Told, always, built
 from lightmeter.studies.comparison import everything as all_of_them
+from lightmeter.studies.declared import Asked, Role, Scale
 from lightmeter.studies.galleries import Gallery, mixture_tracks
 from lightmeter.studies.real_galleries import emoji_tracks, photograph_tracks
 from lightmeter.studies.user_gallery import user_gallery

@@ -13,7 +13,7 @@ from lightmeter.meter.record import Record, hash_of, write_results
 from lightmeter.meter.trials import Trial
 from lightmeter.metrics.bootstrap import MEASURES
 from lightmeter.metrics.frequency import moving_average
-from lightmeter.report.plots import curves_png, frontier_png
+from lightmeter.report.plots import bars_png, curves_png, frontier_png
 from lightmeter.report.text import table
 from lightmeter.studies.folds import FoldOutcome, FoldSection, FoldStudyResult
 from lightmeter.studies.published import published
@@ -33,6 +33,8 @@ def fold_text(result: FoldStudyResult) -> str:
     lines = [f"{study.name} ({asked.scale}, seed {asked.seed}): {study.question}"]
     for section in result.sections:
         lines += ["", section.title, section.whole.said if section.whole else f"not run: {section.why}"]
+        if section.whole:
+            lines += [" · ".join(f"{name} {value:,.4g}" for name, value in section.whole.counts.items())]
         for name, said in study.tables.items():
             lines += ["", *_published_lines(section, name, said)]
         beyond = [each for each in section.outcomes if not each.row.published]
@@ -55,7 +57,7 @@ def _published_lines(section: FoldSection, name: str, said: str) -> list[str]:
         ours = [each for each in section.outcomes if (name, label) in each.row.published]
         cells = {f"published {column}": printed.cell(label, column).printed for column in printed.columns}
         if not ours:
-            rows.append({"row": label, "of": "seed", "GAP %": "no part of ours"} | cells)
+            rows.append({"printed as": "", "row": label, "of": "seed", "GAP %": "no part of ours"} | cells)
         rows += [{"printed as": label if label != each.row.label else "", **_shown(each)} | cells for each in ours]
     if not any(row.get("printed as") for row in rows):
         rows = [{key: value for key, value in row.items() if key != "printed as"} for row in rows]
@@ -163,8 +165,8 @@ def fold_record(result: FoldStudyResult) -> Record:
 def write_folds(result: FoldStudyResult, out: Path) -> list[Path]:
     """Write table, record and pictures into a folder, each file whole; returns them.
 
-    study-NAME-SCALE.txt and .json; for each set `…-frontier.png` (GAP over CPU-seconds an item) and `…-frequency.png`,
-    the seed's figure 5: average precision of classes by rank of frequency, of the rows with published text features.
+    study-NAME-SCALE.txt and .json; for each set `…-frontier.png` (GAP over CPU-seconds an item), `…-frequency.png`, the
+    seed's figure 5: average precision of classes by rank of frequency, and `…-words-TEXT.png`, its figures 2 and 3.
     """
     record = fold_record(result)
     files = [
@@ -192,6 +194,10 @@ def _pictures(section: FoldSection, out: Path, stem: str, name: str) -> list[Pat
             title=f"{section.title}: classes by frequency, {WINDOW} averaged",
             x_label="rank of the class, 1 is the commonest", y_label="average precision",
         )  # fmt: skip
+    if section.whole is not None:
+        for text, counts in section.whole.words.items():
+            files.append(out / f"{stem}-words-{text}.png")
+            bars_png(counts, files[-1], label="how often", title=f"{section.title}: commonest {text}")
     return files
 
 

@@ -14,10 +14,10 @@ from lightmeter.heads.examples import Chosen, Examples
 from lightmeter.meter.cost import Cost, measure
 from lightmeter.metrics.bootstrap import Interval, bootstrap, paired_difference
 from lightmeter.metrics.ranking import VideoQuality, VideoScores
-from lightmeter.studies.comparison import Asked, Role
+from lightmeter.studies.declared import Asked, Role, Scale
 from lightmeter.types import Array, Labels
 
-ROUNDS = 500
+ROUNDS: dict[Scale, int] = {"smoke": 50, "cpu": 500, "paper": 500}
 """Of every bootstrap."""
 
 
@@ -39,9 +39,9 @@ class Fold:
     seed: int = 0
     answers: Mapping[str, FoldAnswer] = field(default_factory=dict)
 
-    def some(self, rows: Array, blocks: Sequence[str] | None = None) -> Chosen:
-        """Some items and blocks: a view."""
-        return Chosen.of(self.items, blocks=blocks, rows=rows)
+    def among(self, items: Examples, blocks: Sequence[str]) -> Callable[[Array], Chosen]:
+        """Views of `items` (these, or these with more blocks): row numbers → some items with some blocks."""
+        return lambda rows: Chosen.of(items, blocks=blocks, rows=rows)
 
     def labels(self, rows: Array) -> Labels:
         """Labels of some items; raises InvalidValueError where nobody knows them."""
@@ -88,8 +88,9 @@ class FoldRow:
 class FoldSet:
     """A set of labelled items, cut into folds.
 
-    fold: number → the fold; every item is in `test` of one · groups: int64 [N], what the bootstrap draws together
-    counts: what it holds, for the table of sizes
+    fold: number → the fold; an item is in `test` of one at most
+    asked_groups: int64 [T], of the items that are in one, in their order: what the bootstrap draws together
+    counts: what it holds, for the table of sizes · words: the commonest of each text, for pictures
     """
 
     name: str
@@ -97,11 +98,12 @@ class FoldSet:
     classes: int
     folds: int
     fold: Callable[[int], Fold]
-    groups: Array
+    asked_groups: Array
     source: str
     licence: str
     data_hash: str
     counts: Mapping[str, float] = field(default_factory=dict)
+    words: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def said(self) -> str:
@@ -152,8 +154,9 @@ class FoldStudy:
         asked.tell(whole.said)
         outcomes = _run_rows(self.rows, whole, asked)
         scores = {each.row.label: each.scores for each in outcomes if each.scores is not None}
+        rounds = ROUNDS[asked.scale]
         differences = {
-            (one, other): paired_difference(scores[one], scores[other], rounds=ROUNDS, groups=whole.groups)
+            (one, other): paired_difference(scores[one], scores[other], rounds=rounds, groups=whole.asked_groups)
             for one, other in self.pairs
             if one in scores and other in scores
         }
@@ -249,16 +252,20 @@ def _run_rows(rows: Sequence[FoldRow], whole: FoldSet, asked: Asked) -> tuple[Fo
     made = [
         FoldOutcome(row, why=why[row.label])
         if row.label in why
-        else _pooled(row, answers[row.label], labels, order, whole)
+        else _pooled(row, answers[row.label], labels, order, (whole, ROUNDS[asked.scale]))
         for row in rows
     ]
     return tuple(made)
 
 
 def _pooled(
-    row: FoldRow, answers: Sequence[FoldAnswer], labels: Sequence[Labels], order: Array, whole: FoldSet
+    row: FoldRow, answers: Sequence[FoldAnswer], labels: Sequence[Labels], order: Array, drawn: tuple[FoldSet, int]
 ) -> FoldOutcome:
-    """The quality of all test items together, as each was answered by the model that had not seen it."""
+    """The quality of all test items together, as each was answered by the model that had not seen it.
+
+    drawn: the set and how often the bootstrap draws from it
+    """
+    whole, rounds = drawn
     each = [VideoScores(whole.classes).update(got.test, want) for got, want in zip(answers, labels, strict=True)]
     scores = each[0]
     for more in each[1:]:
@@ -269,7 +276,7 @@ def _pooled(
         row,
         scores=scores,
         quality=scores.result(),
-        intervals=bootstrap(scores, rounds=ROUNDS, groups=whole.groups),
+        intervals=bootstrap(scores, rounds=rounds, groups=whole.asked_groups),
         by_fold=tuple(one.result() for one in each),
         fit=_sum([got.fit for got in answers]),
         ask=_sum([got.ask for got in answers]),

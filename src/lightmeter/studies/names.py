@@ -6,5 +6,6 @@ STUDIES: dict[str, str] = {
     "caltech": "lightmeter.studies.caltech:CALTECH",
     "faces": "lightmeter.studies.faces:FACES",
     "ann": "lightmeter.studies.ann:ANN",
+    "yt8m": "lightmeter.studies.yt8m:YT8M",
 }
 """Study → where it is declared."""

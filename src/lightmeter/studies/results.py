@@ -15,7 +15,6 @@ from lightmeter.report.text import table
 from lightmeter.studies.comparison import Beside, Outcome, SectionResult, StudyResult
 from lightmeter.studies.published import Cell, published
 
-SCHEMA = "study/1"
 MAJORITY = "majority"
 
 

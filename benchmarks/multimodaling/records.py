@@ -1,4 +1,4 @@
-"""Reading YouTube-8M: our records beside protobuf, and rows of a set: `python benchmarks/multimodal_records.py`.
+"""Reading YouTube-8M: our records beside protobuf, and rows of a set: `python benchmarks/multimodaling/records.py`.
 
 `pip install 'lightmeter[dev]'` brings protobuf (through onnx). Both sides get the same bytes and give the same arrays;
 records lie in memory, as they do just after they were read from a file.
@@ -29,7 +29,7 @@ from lightmeter.meter.bench import Bench, bench_rows, run_bench
 from lightmeter.meter.record import write_results
 from lightmeter.report.text import table
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 FRAME_VIDEOS, VIDEOS, SET_VIDEOS, ROUNDS, BATCH = 16, 1000, 20_000, 16, 1024
 SCHEMA = Schema()

@@ -1,6 +1,6 @@
 """What do the metrics of 1.4 million videos cost, and the twenty best of thousands of scores?
 
-    python benchmarks/multimodal_metrics.py [docs/results]
+    python benchmarks/multimodaling/metrics.py [docs/results]
 
 Writes multimodal-top.json and multimodal-gap.json.  All on one thread; no data is needed: scores are drawn.
 """

@@ -1,0 +1,68 @@
+"""How a study is asked for, and what every study can do, whatever it compares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from lightmeter.errors import UnknownNameError, nearest
+from lightmeter.studies.features import Tell, silent
+from lightmeter.studies.names import STUDIES
+
+SCHEMA = "study/1"
+"""Of the JSON of every study."""
+
+Scale = Literal["smoke", "cpu", "paper"]
+"""`smoke`: at most 30 s and 300 items, nothing downloaded · `cpu`: minutes on two cores · `paper`: the user's data."""
+
+Role = Literal["seed", "ours", "peer", "baseline"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a study is run. data: the user's folder, None without one · tell: told each step, one line
+
+    encoder: spec of what encodes the pictures of `data`, None for the studies' own
+    """
+
+    scale: Scale = "smoke"
+    seed: int = 0
+    data: Path | None = None
+    tell: Tell = silent
+    encoder: str | None = None
+
+
+class Declared(Protocol):
+    """Whatever `lightmeter study` can run."""
+
+    def run(self, asked: Asked) -> Came:
+        """Run it; what cannot run says why and the rest goes on."""
+        ...
+
+
+class Came(Protocol):
+    """A study as it came out."""
+
+    def text(self) -> str:
+        """Tables for people."""
+        ...
+
+    def json_rows(self) -> list[dict[str, Any]]:
+        """One object a row."""
+        ...
+
+    def write(self, out: Path) -> list[Path]:
+        """Table, record and pictures, each file whole; returns them."""
+        ...
+
+
+def study_called(name: str) -> Declared:
+    """A study by its name; raises UnknownNameError with the nearest."""
+    import importlib
+
+    if name not in STUDIES:
+        raise UnknownNameError(f"no study called {name!r}{nearest(name, STUDIES)}")
+    module, _, attribute = STUDIES[name].partition(":")
+    study: Declared = getattr(importlib.import_module(module), attribute)
+    return study

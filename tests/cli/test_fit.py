@@ -1,0 +1,246 @@
+"""`lightmeter fit`, `predict` and `evaluate` as a user types them: on sets, on a library, on tables of labels."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from media_folder import COLOURS, gallery
+from test_commands import QUICK, rows, run
+
+from lightmeter.heads.examples import Block
+from lightmeter.library.example_set import open_set
+from lightmeter.library.example_writing import ShardRows, write_set
+from lightmeter.library.labelled import open_examples
+from lightmeter.types import Labels
+
+FAST = ("--training", "adam/lr=0.03,batch=40,epochs=8")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """OUT/train and OUT/test, generated: 160 and 40 videos of 20 classes."""
+    folder = tmp_path_factory.mktemp("data")
+    assert run("yt8m", "generate", folder, "--videos", 200, "--classes", 20, "-q")[0] == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "m"
+    code, out, err = run("fit", data / "train", "--out", folder, *FAST)
+    assert code == 0, err
+    assert out.startswith(f"{folder}: moe/experts=2,normalise=whole,missing=zero of visual, audio → 20 classes")
+    assert "GAP" in err
+    assert "CPU" in out
+    return folder
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """Pictures of four colours, three of each, indexed by their colours."""
+    folder = tmp_path_factory.mktemp("library")
+    media = gallery(folder / "media")
+    assert run("index", media, "--library", folder / "l", *QUICK)[0] == 0
+    return folder
+
+
+def test_the_vertical_slice(data, model):
+    code, out, _ = run("evaluate", model, data / "test", "--json", "-q")
+    (found,) = rows(out)
+    assert code == 0
+    assert found["schema"] == "lightmeter.evaluate/1"
+    assert found["gap_worst"] <= found["gap"] <= found["gap_best"]
+    assert found["gap"] > 0.4
+    assert 0 < found["hit_at_1"] <= 1
+    assert found["videos"] == 40
+    assert {"perr", "map", "labels", "examples_per_s"} <= set(found)
+    assert {"cpu_s", "wall_s", "peak_bytes"} <= set(found["cost"])
+    assert found["model"]["macs"] == 5 * 20 * 1152
+    assert found["model"]["size_bytes"] == 4 * (5 * 20 * 1152 + 2 * 20)
+    text = run("evaluate", model, data / "test")[1]
+    assert f"GAP {found['gap']:.4f}" in text
+    assert "MMAC" in text or "kMAC" in text
+
+
+def test_predictions_as_lines_json_and_kaggles_table(data, model, tmp_path):
+    lines = run("predict", model, data / "test", "--top", 3, "-q")[1].splitlines()
+    assert len(lines) == 40
+    found = rows(run("predict", model, data / "test", "--top", 3, "--json", "-q")[1])
+    assert [each["id"] for each in found] == list(open_set(data / "test").ids)
+    scores = [label["score"] for label in found[0]["labels"]]
+    assert len(scores) == 3
+    assert scores == sorted(scores, reverse=True)
+    assert lines[0] == f"{found[0]['id']}: " + ", ".join(f"{e['label']} {e['score']:.3f}" for e in found[0]["labels"])
+    run("predict", model, data / "test", "--csv", tmp_path / "answers.csv", "-q")
+    code, out, _ = run("yt8m", "evaluate", tmp_path / "answers.csv", data / "test", "--json", "-q")
+    direct = rows(run("evaluate", model, data / "test", "--json", "-q")[1])[0]
+    assert rows(out)[0]["hit_at_1"] == direct["hit_at_1"]
+    assert rows(out)[0]["gap"] == pytest.approx(direct["gap"], abs=1e-3)
+
+
+def test_the_same_again_is_found_and_another_is_refused(data, model):
+    before = (model / "model.json").read_bytes()
+    assert "learnt from 160 examples before" in run("fit", data / "train", "--out", model, *FAST, "-q")[1]
+    code, _, err = run("fit", data / "train", "--out", model, *FAST, "--seed", 5, "-q")
+    assert code == 1
+    assert "whose seed is 0, not 5" in err
+    assert "--anew" in err
+    assert (model / "model.json").read_bytes() == before
+
+
+def test_a_share_is_kept_from_learning_and_scored(data, tmp_path):
+    code, out, _ = run("fit", data / "train", "--out", tmp_path / "m", *FAST, "--dev", 0.25, "--json", "-q")
+    (found,) = rows(out)
+    assert code == 0
+    assert (found["examples"], found["dev"]["videos"]) == (120, 40)
+    assert 0 < found["dev"]["gap"] < 1
+    assert found["dev"]["cost"]["cpu_s"] > 0
+    assert sorted(each.name for each in (tmp_path / "m").iterdir()) == ["model.json", "model.safetensors"]
+
+
+def test_classes_a_few_at_a_time_and_on_an_engine_are_one_model(data, tmp_path):
+    training = ("--training", "adam/lr=0.03,batch=40,epochs=2,clip_by=class,precision=float32")
+    gaps = []
+    for at, more in enumerate([(), ("--class-shard", 7), ("--class-shard", 7, "--engine", "inline")]):
+        code, _, err = run("fit", data / "train", "--out", tmp_path / str(at), *training, *more, "-q")
+        assert code == 0, err
+        gaps.append(rows(run("evaluate", tmp_path / str(at), data / "test", "--json", "-q")[1])[0]["gap"])
+    assert gaps[1] == gaps[2] == pytest.approx(gaps[0], abs=1e-6)
+    code, _, err = run("fit", data / "train", "--out", tmp_path / "x", "--class-shard", 7, "-q")
+    assert code == 1
+    assert "clip_by=class" in err
+
+
+def test_a_student_of_a_model(data, model, tmp_path):
+    training = ("--training", "adam/lr=0.03,batch=40,epochs=4,distil=0.8")
+    code, _, err = run("fit", data / "train", "--out", tmp_path / "m", *training, "--teacher", model, "-q")
+    assert code == 0, err
+    about = json.loads((tmp_path / "m" / "model.json").read_text())["about"]
+    assert len(about["taught_by"]) == 64
+    code, _, err = run("fit", data / "train", "--out", tmp_path / "n", *training, "-q")
+    assert "teacher go together" in err
+
+
+def test_blocks_that_lack_are_told_and_can_be_left_out(data, tmp_path):
+    code, _, _ = run("fit", data / "train", "--out", tmp_path / "m", *FAST, "--blocks", "visual", "-q")
+    assert code == 0
+    assert rows(run("evaluate", tmp_path / "m", data / "test", "--json", "-q")[1])[0]["model"]["blocks"] == ["visual"]
+    write_set(
+        tmp_path / "bare", [Block("audio", "features", 128)], open_set(data / "test").label_names,
+        [ShardRows(["a"], {"audio": np.zeros((1, 128), np.float32)}, Labels.of([[0]], 20))],
+    )  # fmt: skip
+    code, _, err = run("evaluate", tmp_path / "m", tmp_path / "bare", "-q")
+    assert (code, "got no visual" in err) == (1, True)
+    code, _, err = run("fit", data / "train", "--out", tmp_path / "n", "--blocks", "visaul", "-q")
+    assert "did you mean 'visual'" in err
+
+
+def test_answers_without_a_block(data, model):
+    gaps = [
+        rows(run("evaluate", model, data / "test", "--json", "-q", *more)[1])[0]["gap"]
+        for more in ((), ("--without", "audio"), ("--without", "visual"))
+    ]
+    assert gaps[0] > gaps[2]
+    assert run("evaluate", model, data / "test", "--without", "title", "-q")[0] == 1
+
+
+# -- libraries --------------------------------------------------------------------------------------------------------
+
+
+def test_a_library_and_a_table_of_labels(library, tmp_path):
+    table = library / "labels.csv"
+    lines = [f"media/{colour}-{at}.png,{colour};picture" for colour in COLOURS for at in range(2)]
+    table.write_text("\n".join(["path,labels", *lines, "media/none.png,x"]) + "\n")
+    fast = ("--training", "adam/lr=0.05,batch=8,epochs=60")
+    code, out, err = run("fit", library / "l", "--labels", table, "--out", tmp_path / "m", *fast)
+    assert code == 0, err
+    assert "of color-histogram → 5 classes, learnt from 8 examples" in out
+    assert "1 lines of" in err
+    assert "4 of 12 items have no label" in err
+    answers = rows(run("predict", tmp_path / "m", library / "l", "--top", 2, "--json", "-q")[1])
+    assert len(answers) == 12
+    for answer in answers:
+        assert {each["label"] for each in answer["labels"]} == {answer["path"].split("/")[-1].split("-")[0], "picture"}
+    held = library / "held.csv"
+    held.write_text("".join(f"media/{colour}-2.png,{colour};picture\n" for colour in COLOURS))
+    (found,) = rows(run("evaluate", tmp_path / "m", library / "l", "--labels", held, "--json", "-q")[1])
+    assert (found["videos"], found["gap"]) == (4, 1)
+    held.write_text("media/red-2.png,crimson\n")
+    code, _, err = run("evaluate", tmp_path / "m", library / "l", "--labels", held, "-q")
+    assert (code, "known to the model, got 'crimson'" in err) == (1, True)
+
+
+def test_a_library_and_its_tags(library, tmp_path):
+    code, _, err = run("fit", library / "l", "--out", tmp_path / "m", "-q")
+    assert (code, "lightmeter tag --set" in err) == (1, True)
+    copy = tmp_path / "copy"
+    shutil.copytree(library / "l", copy)
+    for colour in ("red", "blue"):
+        files = [library / "media" / f"{colour}-{at}.png" for at in range(3)]
+        assert run("tag", "--set", colour, *files, "--library", copy)[0] == 0
+    examples = open_examples(copy).examples
+    assert (len(examples), examples.label_names) == (6, ("blue", "red"))
+    code, out, _ = run("fit", copy, "--out", tmp_path / "m", "--training", "adam/lr=0.05,batch=6,epochs=40", "-q")
+    assert (code, "2 classes" in out) == (0, True)
+    assert rows(run("evaluate", tmp_path / "m", copy, "--json", "-q")[1])[0]["hit_at_1"] == 1
+
+
+def test_rows_of_an_item_are_averaged(library):
+    from lightmeter.library.store import open_library
+
+    examples = open_examples(library / "l", labelled=False).examples
+    with open_library(library / "l") as opened:
+        features = opened.features(opened.all_series()[0])
+        np.testing.assert_allclose(examples.batch(np.arange(12)).values["color-histogram"], features.vectors, atol=1e-6)
+
+
+def test_what_was_learnt_is_an_encoder(library, tmp_path):
+    table = library / "all.csv"
+    table.write_text("".join(f"media/{colour}-{at}.png,{colour}\n" for colour in COLOURS for at in range(3)))
+    head = ("--head", "keyword-mlp/widths=[6],normalise=whole", "--training", "adam/lr=0.05,batch=12,epochs=30")
+    code, _, err = run("fit", library / "l", "--labels", table, "--out", tmp_path / "m", *head, "-q")
+    assert code == 0, err
+    encoder = f"learnt/model='{tmp_path / 'm'}'"
+    index = ("index", library / "media", "--library", tmp_path / "l", "--encoder", encoder, "--words", "")
+    code, _, err = run(*index, "--engine", "inline", "-q")
+    assert code == 0, err
+    code, out, _ = run("search", library / "media" / "red-0.png", "--library", tmp_path / "l", "--json", "-q")
+    assert code == 0
+    names = [each["path"].split("/")[-1].split("-")[0] for each in rows(out)[:2]]
+    assert names == ["red", "red"]
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_data_is_told(data, tmp_path):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "train00.tfrecord").write_bytes(b"")
+    for folder, words in ((tmp_path / "records", "yt8m convert"), (data, "a folder of sets"), (tmp_path, "index")):
+        code, _, err = run("fit", folder, "--out", tmp_path / "m", "-q")
+        assert (code, words in err) == (1, True), err
+
+
+def test_a_closed_form_learns_without_steps(data, tmp_path):
+    head = ("--head", "label-ridge", "--dev", 0.25)
+    code, out, err = run("fit", data / "train", "--out", tmp_path / "m", *head, "-q")
+    assert code == 0, err
+    assert "label-ridge/l2=1.0" in out
+    assert rows(run("evaluate", tmp_path / "m", data / "test", "--json", "-q")[1])[0]["gap"] > 0.4
+    assert "before" in run("fit", data / "train", "--out", tmp_path / "m", *head, "-q")[1]
+    code, _, err = run("fit", data / "train", "--out", tmp_path / "n", *head, "--training", "adam", "-q")
+    assert (code, "--training does not go with label-ridge" in err) == (2, True)
+
+
+def test_what_goes_together_is_told(data, tmp_path):
+    code, _, err = run("fit", data / "train", "--out", tmp_path / "m", "--engine", "inline")
+    assert (code, "--class-shard" in err) == (2, True)
+    code, _, err = run("fit", data / "train", "--out", tmp_path / "m", "--head", "knn", "-q")
+    assert (code, "for several labels" in err) == (1, True)
+    code, _, err = run("fit", data / "train", "--out", tmp_path / "m", "--head", "dbof", "-q")
+    assert (code, "must read frames or features" in err or "frames" in err) == (1, True)
+    code, _, err = run("predict", tmp_path, data / "test")
+    assert code == 1
