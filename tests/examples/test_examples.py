@@ -60,3 +60,10 @@ def test_recognise(tmp_path):
     assert "exact: True" in said
     assert "cheapest here: " in said
     assert "of 597 answered" in said
+
+
+def test_classify(tmp_path):
+    pytest.importorskip("torch")
+    told = run("classify.py", cwd=tmp_path)
+    assert told.count("GAP") == 4
+    assert "on the frontier:" in told

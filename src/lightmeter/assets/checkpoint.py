@@ -238,6 +238,9 @@ def _read_safetensors(file: BinaryIO, size: int, mapped: bool) -> dict[str, Arra
         data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[8 + length :]
     else:
         data = memoryview(file.read(size - 8 - length))
+    needed = max((_span(name, row)[1] for name, row in header.items()), default=0)
+    if needed > len(data):
+        raise RejectedFileError("truncated", f"the tensors must fill {needed} bytes, got {len(data)}: get it again")
     made: dict[str, Array] = {}
     end = 0
     for name, row in sorted(header.items(), key=lambda item: _span(item[0], item[1])):

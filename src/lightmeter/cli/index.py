@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     "--silent-limit", default=10.0, show_default=True, type=ABOVE_ZERO, metavar="SECONDS",
     help="Seconds a file may hang before it is given up.",
 )  # fmt: skip
-@click.option("--memory-limit", default="1GB", show_default=True, metavar="SIZE", help="Memory one worker may take.")
+@click.option(
+    "--memory-limit", metavar="SIZE", help="Memory one worker may take.  [default: 1GB, more for large weights]"
+)
 @click.option(
     "--exclude", multiple=True, metavar="GLOB", help="Pass over names or paths that match, as '*.gif' (repeatable)."
 )
@@ -79,12 +81,15 @@ def index(folders: tuple[Path, ...], library: Path, **asked: Any) -> None:
 
 
 def _options(asked: dict[str, Any]) -> IndexOptions:
+    from dataclasses import replace
+
     from lightmeter.cli.options import size_bytes
     from lightmeter.engines.limits import Limits
     from lightmeter.library.indexing import DEFAULT_ENCODERS, IndexOptions
+    from lightmeter.library.room import room_bytes
     from lightmeter.parts import build
 
-    return IndexOptions(
+    options = IndexOptions(
         encoders=asked["encoders"] or DEFAULT_ENCODERS,
         words=asked["words"],
         fps=asked["fps"],
@@ -92,8 +97,10 @@ def _options(asked: dict[str, Any]) -> IndexOptions:
         exclude=asked["exclude"],
         seed=asked["seed"],
         engine=build(asked["engine"], "engine"),
-        limits=Limits(silent_s=asked["silent_limit"], memory_bytes=size_bytes(asked["memory_limit"])),
     )
+    told = asked["memory_limit"]
+    most = room_bytes(options.made()) if told is None else size_bytes(told)
+    return replace(options, limits=Limits(silent_s=asked["silent_limit"], memory_bytes=most))
 
 
 def _index(folders: tuple[Path, ...], library: Path, options: IndexOptions, asked: dict[str, Any]) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lightmeter.encoders.by_path import settle
 from lightmeter.encoders.clip_folder import ClipFolder, open_folder
 from lightmeter.encoders.protocol import Takes, checked, checked_image, stacked, unit_rows
 from lightmeter.encoders.runtime import threads
@@ -33,6 +34,9 @@ class ClipEncoder(Spelled):
 
     folder: Path
     device: Literal["cpu", "cuda"] = "cpu"
+
+    def __post_init__(self) -> None:
+        settle(self, "folder")
 
     @property
     def dim(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lightmeter.assets.checkpoint import read_checkpoint
-from lightmeter.assets.files import file_sha256
+from lightmeter.encoders.by_path import PIN_DIGITS, content_sha256, settle
 from lightmeter.encoders.runtime import threads
 from lightmeter.errors import InvalidValueError, MissingAssetError, RejectedFileError, UnsafeFileError
 from lightmeter.parts import need
@@ -29,7 +29,7 @@ _lock = threading.Lock()
 class NetFile:
     """Which file holds which network.
 
-    file: PyTorch (zip or legacy) or safetensors · sha256: first hex digits that its hash must have, "" for any
+    file: absolute; PyTorch (zip or legacy) or safetensors · sha256: first hex digits that its hash must have, "" for any
     encoder: name of the encoder, with the options that choose the network · published: what the file is and whose
     head: names of the layer of classes, which is left out · prepared: names and values as the network has them
     """
@@ -42,12 +42,23 @@ class NetFile:
     prepared: Callable[[Weights], Weights] = dict
 
 
-def check_options(view: str, sha256: str) -> None:
-    """Raise InvalidValueError for a view or a hash that cannot be."""
-    if view not in VIEWS:
-        raise InvalidValueError(f"view must be whole or face, got {view!r}")
-    if not re.fullmatch(r"(?:[0-9a-f]{8,64})?", sha256):
-        raise InvalidValueError(f"sha256 must be the first 8 to 64 hex digits of the file's hash, got {sha256!r}")
+def settle_options(encoder: Any) -> None:
+    """Make `file` absolute and `sha256` lower case, or raise InvalidValueError for a view or a hash that cannot be."""
+    if encoder.view not in VIEWS:
+        raise InvalidValueError(f"view must be whole or face, got {encoder.view!r}")
+    digits = str(encoder.sha256).lower()
+    if not re.fullmatch(r"(?:[0-9a-f]{8,64})?", digits):
+        raise InvalidValueError(
+            f"sha256 must be the first 8 to 64 hex digits of the file's hash, got {encoder.sha256!r}"
+        )
+    object.__setattr__(encoder, "sha256", digits)
+    settle(encoder, "file")
+
+
+def digits_of(which: NetFile) -> str:
+    """The first digits of the hash of the file as it is now; raises MissingAssetError, InvalidValueError."""
+    _stamp(which.file, which)
+    return content_sha256(which.file)[:PIN_DIGITS]
 
 
 def net_of(which: NetFile, make: Callable[[], Any]) -> Any:
@@ -59,8 +70,8 @@ def net_of(which: NetFile, make: Callable[[], Any]) -> Any:
     """
     torch = need("torch", "torch")
     torch.set_num_threads(threads())
-    path = which.file.expanduser()
-    key = f"{which.encoder} {which.sha256} {path.absolute()}"
+    path = which.file
+    key = f"{which.encoder} {which.sha256} {path}"
     with _lock:
         stamp = _stamp(path, which)
         if key not in _nets or _nets[key][0] != stamp:
@@ -72,11 +83,12 @@ def net_of(which: NetFile, make: Callable[[], Any]) -> Any:
 def loaded(which: NetFile, make: Callable[[], Any]) -> Any:
     """As `net_of`, read now and not kept; in eval mode."""
     torch = need("torch", "torch")
-    path = which.file.expanduser()
+    path = which.file
     _stamp(path, which)
-    if which.sha256 and not file_sha256(path).startswith(which.sha256):
-        raise InvalidValueError(f"{path} must have the sha256 {which.sha256}…, got {file_sha256(path)[:16]}…: "
-                                "name the file that was meant, or the hash of this one")  # fmt: skip
+    if which.sha256 and not content_sha256(path).startswith(which.sha256):
+        raise InvalidValueError(f"{path} must have the sha256 {which.sha256}…, got {content_sha256(path)[:16]}…: "
+                                "put back the file that was meant, or name the hash of this one and index again"
+                                )  # fmt: skip
     with torch.device("meta"):
         net = make()
     weights = fitting(bare(_read(path)), which, {name: tuple(each.shape) for name, each in net.state_dict().items()})
@@ -95,10 +107,16 @@ def row_of(net: Any, pixels: Array) -> Array:
 
 def _stamp(path: Path, which: NetFile) -> tuple[int, ...]:
     """What changes when a file is written again or another one is moved onto it."""
+    if path.is_dir():
+        raise InvalidValueError(f"file of {which.encoder} must be a file of weights, got the folder {path}: "
+                                f"name the file in it, such as {which.published}")  # fmt: skip
     if not path.is_file():
         raise MissingAssetError(f"{path} is not there: put {which.published} there, or name where it is")
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+_WAY_OUT = ": save its state_dict with torch.save (docs/faces.md)"
 
 
 def _read(path: Path) -> Weights:
@@ -107,7 +125,8 @@ def _read(path: Path) -> Weights:
     except RejectedFileError as error:  # it is the weights that are broken, not the picture: no picture is to blame
         raise InvalidValueError(f"{path} must be a checkpoint of PyTorch or safetensors, got {error}") from error
     except UnsafeFileError as error:
-        raise UnsafeFileError(f"{error}: save its state_dict with torch.save (docs/faces.md)") from error
+        way_out = " (docs/faces.md)" if "state_dict" in str(error) else _WAY_OUT
+        raise UnsafeFileError(f"{error}{way_out}") from error
 
 
 # -- names ----------------------------------------------------------------------------------------------------------
@@ -155,7 +174,11 @@ def fitting(weights: Weights, which: NetFile, wanted: Mapping[str, tuple[int, ..
         if array.dtype.kind != "f":
             raise InvalidValueError(f"{which.file} must hold float weights, got {array.dtype} as {name}: save it as "
                                     "float32")  # fmt: skip
-        made[name] = np.array(array, np.float32, order="C")
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is refused as such
+            made[name] = np.array(array, np.float32, order="C")
+        if not np.isfinite(made[name].sum(dtype=np.float64)):  # no sum of finite float32 leaves float64
+            raise InvalidValueError(f"{which.file} must hold finite weights, got NaN or infinity in {name}: "
+                                    "get the file again")  # fmt: skip
     return made
 
 

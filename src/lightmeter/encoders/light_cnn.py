@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class LightCnn(Spelled):
 
     def __post_init__(self) -> None:
         face_plans.check_light_cnn(self.layers, self.version)
-        face_net.check_options(self.view, self.sha256)
+        face_net.settle_options(self)
 
     @property
     def dim(self) -> int:
@@ -81,6 +81,10 @@ class LightCnn(Spelled):
         """Smallest decode that is enough."""
         return face_net.short_side(face_plans.LIGHT_CNN_SIDE, self.view)
 
+    def pinned(self) -> Self:
+        """The same, held to the file as it is now: the first digits of its hash stand in the spec."""
+        return self if self.sha256 else replace(self, sha256=face_net.digits_of(self._file()))
+
     def load(self) -> None:
         """Read the weights."""
         self._net()
@@ -105,14 +109,16 @@ class LightCnn(Spelled):
         need("torch", "torch")
         from lightmeter.nets.light_cnn import light_cnn
 
-        which = face_net.NetFile(
+        return face_net.net_of(self._file(), partial(light_cnn, self.layers, self.version))
+
+    def _file(self) -> face_net.NetFile:
+        return face_net.NetFile(
             self.file,
             self.sha256,
             f"light-cnn/layers={self.layers},version={self.version}",
             f"{_NAMES[self.layers, self.version]}, Light CNN by its authors (docs/faces.md)",
             ("fc2",),
         )
-        return face_net.net_of(which, partial(light_cnn, self.layers, self.version))
 
 
 def grey(pixels: Array) -> Array:

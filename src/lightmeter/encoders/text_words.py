@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from lightmeter.encoders.by_path import settle
 from lightmeter.encoders.cleaning import PROFILES, Profile, clean_keywords, clean_title
 from lightmeter.encoders.english import English, Filter, american_words, read_words
-from lightmeter.encoders.word_vectors import WordVectors, open_vectors
+from lightmeter.encoders.word_vectors import PACKAGED, WordVectors, open_vectors
 from lightmeter.errors import InvalidValueError
 from lightmeter.types import Array, Words
 
@@ -37,6 +38,10 @@ class TextOptions:
                 raise InvalidValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         if self.lexicon is not None and self.english != "published":
             raise InvalidValueError(f"lexicon is for english=published, got english={self.english}: leave it out")
+        if self.vectors != PACKAGED:
+            settle(self, "vectors")
+        if self.lexicon is not None:
+            settle(self, "lexicon")
 
     def opened(self) -> WordVectors:
         """The vectors, read once a process."""

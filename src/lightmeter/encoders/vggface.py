@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class VggFaceEncoder(Spelled):
     sha256: str = ""
 
     def __post_init__(self) -> None:
-        face_net.check_options(self.view, self.sha256)
+        face_net.settle_options(self)
 
     @property
     def dim(self) -> int:
@@ -72,6 +72,10 @@ class VggFaceEncoder(Spelled):
         """Smallest decode that is enough."""
         return face_net.short_side(face_plans.VGG_SIDE, self.view)
 
+    def pinned(self) -> Self:
+        """The same, held to the file as it is now: the first digits of its hash stand in the spec."""
+        return self if self.sha256 else replace(self, sha256=face_net.digits_of(self._file()))
+
     def load(self) -> None:
         """Read the weights."""
         self._net()
@@ -94,11 +98,13 @@ class VggFaceEncoder(Spelled):
         need("torch", "torch")
         from lightmeter.nets.vggface import VggFace
 
-        which = face_net.NetFile(
+        return face_net.net_of(self._file(), VggFace)
+
+    def _file(self) -> face_net.NetFile:
+        return face_net.NetFile(
             self.file,
             self.sha256,
             "vggface",
             "vgg_face_dag.pth, VGGFace as Albanie converted it (docs/faces.md)",
             ("fc8",),
         )
-        return face_net.net_of(which, VggFace)

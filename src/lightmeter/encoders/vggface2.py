@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class VggFace2Encoder(Spelled):
     def __post_init__(self) -> None:
         if self.blocks not in ("resnet", "senet"):
             raise InvalidValueError(f"blocks must be resnet or senet, got {self.blocks!r}")
-        face_net.check_options(self.view, self.sha256)
+        face_net.settle_options(self)
 
     @property
     def dim(self) -> int:
@@ -79,6 +79,10 @@ class VggFace2Encoder(Spelled):
         """Smallest decode that is enough."""
         return face_net.short_side(face_plans.VGG2_SIDE, self.view)
 
+    def pinned(self) -> Self:
+        """The same, held to the file as it is now: the first digits of its hash stand in the spec."""
+        return self if self.sha256 else replace(self, sha256=face_net.digits_of(self._file()))
+
     def load(self) -> None:
         """Read the weights."""
         self._net()
@@ -101,17 +105,18 @@ class VggFace2Encoder(Spelled):
         need("torch", "torch")
         from lightmeter.nets.vggface2 import VggFace2
 
+        return face_net.net_of(self._file(), partial(VggFace2, squeeze=self.blocks == "senet"))
+
+    def _file(self) -> face_net.NetFile:
         name = "resnet50_ft" if self.blocks == "resnet" else "senet50_ft"
-        squeeze = self.blocks == "senet"
-        which = face_net.NetFile(
+        return face_net.NetFile(
             self.file,
             self.sha256,
             f"vggface2/blocks={self.blocks}",
             f"{name}_dag.pth, VGGFace2 as Albanie converted it (docs/faces.md)",
             ("fc", "classifier"),
-            partial(in_bgr, squeeze=squeeze),
+            partial(in_bgr, squeeze=self.blocks == "senet"),
         )
-        return face_net.net_of(which, partial(VggFace2, squeeze=squeeze))
 
 
 def in_bgr(weights: face_net.Weights, *, squeeze: bool) -> face_net.Weights:

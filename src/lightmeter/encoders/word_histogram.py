@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightmeter.encoders.by_path import settle
 from lightmeter.encoders.codebook import Codebook, Metric
 from lightmeter.encoders.protocol import Takes, checked
 from lightmeter.encoders.text_words import Part, TextOptions
@@ -40,6 +41,7 @@ class WordHistogram(TextOptions, Spelled):
         super().__post_init__()
         if self.metric not in ("l1", "l2"):
             raise InvalidValueError(f"metric must be l1 or l2, got {self.metric!r}")
+        settle(self, "codebook")
 
     @property
     def dim(self) -> int:

@@ -22,7 +22,8 @@ MOST_TABLE_BYTES = 4 << 30
 MOST_DIM = 4096
 _MOST_WORD_BYTES = 1000
 _MOST_LINE_BYTES = 1 << 20
-_PACKAGED = "glove"
+PACKAGED = "glove"
+"""The one name that is no path."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,8 +98,8 @@ def open_vectors(where: str) -> WordVectors:
 
     Raises MissingAssetError, MissingExtraError (`glove` needs `lightmeter[arrow]`), RejectedFileError.
     """
-    if where == _PACKAGED:
-        return _glove(find(_PACKAGED))
+    if where == PACKAGED:
+        return _glove(find(PACKAGED))
     path = Path(where).expanduser()
     return WordVectors.load(path) if path.is_dir() else read_vectors(path)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightmeter.encoders.by_path import pinned
 from lightmeter.encoders.protocol import Encoder
 from lightmeter.engines.events import Event
 from lightmeter.engines.ledger import Ledger
@@ -21,6 +22,7 @@ from lightmeter.errors import InvalidValueError, LibraryNotFoundError
 from lightmeter.library.calibrating import calibrate
 from lightmeter.library.connect import known
 from lightmeter.library.coverage import complete_paths
+from lightmeter.library.room import naming_the_limit, room_bytes
 from lightmeter.library.scan import Found, Scan, scan
 from lightmeter.library.sink import IndexSink, path_key
 from lightmeter.library.stage import IndexStage
@@ -77,6 +79,7 @@ class IndexOptions:
     encoders: specs for pictures, frames and sound · words: spec of the text encoder, "" for none
     fps: frames a second of video · retry: try files again that failed before · seed: which files get twins
     exclude: patterns of names or paths that are passed over
+    limits: of a worker, None for the default, with the memory that the encoders' weights need (`room.room_bytes`)
     """
 
     encoders: tuple[str, ...] = DEFAULT_ENCODERS
@@ -85,7 +88,7 @@ class IndexOptions:
     retry: bool = False
     seed: int = 0
     engine: Any = field(default_factory=Local)
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits | None = None
     media: MediaLimits = DEFAULT_LIMITS
     exclude: tuple[str, ...] = ()
 
@@ -94,8 +97,8 @@ class IndexOptions:
             raise InvalidValueError(f"fps must be above 0 and at most 1000, got {self.fps}")
 
     def made(self) -> list[Encoder]:
-        """The encoders, those with a base last."""
-        made = [build(spec, "encoder") for spec in self.encoders]
+        """The encoders, those with a base last; what reads a file by path is held to the file as it is now."""
+        made = [pinned(build(spec, "encoder")) for spec in self.encoders]
         for encoder in made:
             if encoder.takes not in ("image", "sound"):
                 raise InvalidValueError(
@@ -239,10 +242,13 @@ def _run(
         if events:
             events(event, len(plan.fresh))
 
-    report = run(
-        stage, _tasks(plan, options.seed), sink, ledger=ledger, engine=options.engine, limits=options.limits,
-        batch_size=BATCH, events=heard,
-    )  # fmt: skip
+    encoders = stage.made()
+    limits = options.limits or Limits(memory_bytes=room_bytes(encoders))
+    with naming_the_limit(encoders, limits):
+        report = run(
+            stage, _tasks(plan, options.seed), sink, ledger=ledger, engine=options.engine, limits=limits,
+            batch_size=BATCH, events=heard,
+        )  # fmt: skip
     if report.done:
         library.compact()
     if not report.stopped:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,8 @@ from lightmeter.engines.local import Local
 from lightmeter.engines.run import run
 from lightmeter.engines.stage import Beat, Failure, Result, Stage, Task
 from lightmeter.errors import RejectedFileError
+from lightmeter.library.leaving_out import RowsOf
+from lightmeter.library.room import room_bytes
 from lightmeter.library.stage import FRAMES_AT_ONCE, SOUND_WINDOW_S
 from lightmeter.media.sniff import sniff
 from lightmeter.parts import build
@@ -49,7 +51,10 @@ def encode_file(path: Path | str, spec: str, takes: Takes) -> Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encoded:
-    """The rows of a file, float32 [Q, D], and what was wrong with it although it could be read."""
+    """The rows of a file, float32 [Q, D], and what was wrong with it although it could be read.
+
+    damage: also says how many frames the encoder left out, such as those without a face
+    """
 
     rows: Array
     damage: str = ""
@@ -61,7 +66,10 @@ def encode_files(
     """The same of several files, in one worker: rows, or the error that says why there are none."""
     tasks = [Task(str(at), {"path": os.fspath(path)}) for at, path in enumerate(paths)]
     heard = None if events is None else lambda event: events(event, len(tasks))
-    looked = look(EncodeStage(spec, takes), tasks, events=heard) if tasks else {}
+    if not tasks:
+        return []
+    limits = replace(_LIMITS, memory_bytes=room_bytes([build(spec, "encoder")]))
+    looked = look(EncodeStage(spec, takes), tasks, limits=limits, events=heard)
     return [_encoded_or_error(looked[task.key]) for task in tasks]
 
 
@@ -182,13 +190,14 @@ class EncodeStage:
         else:
             reader = FrameReader(path, fps=1.0, short_side=encoder.short_side, beat=beat)
             items = (Image(frame) for _, frame in reader)
-        rows = []
+        made = RowsOf(encoder)
         while chunk := list(islice(items, FRAMES_AT_ONCE)):
-            rows.append(encoder.encode(chunk))
+            made.add(chunk)
             beat()
-        if reader is not None and reader.state == "damaged":
-            damage = "; ".join(reader.notes)
-        return {"rows": np.concatenate(rows), "damage": damage}
+        made.check()
+        notes = list(reader.notes) if reader is not None and reader.state == "damaged" else []
+        said = [damage, *notes, made.said("frames")]
+        return {"rows": made.rows, "damage": "; ".join(note for note in said if note)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lightmeter.encoders.by_path import pinned
 from lightmeter.engines.events import Event
 from lightmeter.errors import InvalidValueError, LightmeterError
 from lightmeter.library.calibrating import answers_words, usable
@@ -124,7 +125,7 @@ def files_of(queries: Sequence[Path]) -> list[Path]:
 
 
 def _picture_series(library: Library, spec: str | None) -> Series:
-    wanted = None if spec is None else build(spec, "encoder").spec
+    wanted = None if spec is None else pinned(build(spec, "encoder")).spec
     for series, encoder in usable(library):
         if wanted not in (None, series.spec):
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from lightmeter.encoders.protocol import Encoder, understands
 from lightmeter.engines.stage import Beat, Failure, Result, Task
 from lightmeter.errors import RejectedFileError
 from lightmeter.library.coverage import specs_of
+from lightmeter.library.leaving_out import RowsOf, check_some
 from lightmeter.library.twins import twin_of_image, twin_of_sound
 from lightmeter.media.door import open_file, pinned
 from lightmeter.media.limits import DEFAULT_LIMITS, MediaLimits
@@ -52,11 +54,15 @@ class IndexStage:
         """Names all that changes the results."""
         return f"index-{VERSION}/fps={self.fps},encoders={list(self.encoders)},words={self.words}"
 
+    def made(self) -> list[Encoder]:
+        """The encoders, none of them read yet."""
+        return [build(spec, "encoder") for spec in self.encoders]
+
     def open(self) -> None:
         """Load the encoders and look into the library."""
         from lightmeter.library.store import open_library
 
-        made = [build(spec, "encoder") for spec in self.encoders]
+        made = self.made()
         text = build(self.words, "encoder") if self.words else None
         for encoder in (*made, *([text] if text else [])):
             encoder.load()
@@ -195,7 +201,12 @@ class _Encoding:
         return [build(spec, "encoder") for spec in {e.base for e in derived} if spec not in running]
 
     def _image(self, encoders: Sequence[Encoder]) -> dict[str, tuple[Array, Array | None]]:
-        return {encoder.spec: (encoder.encode([self._picture(encoders)]), None) for encoder in encoders}
+        made = [RowsOf(encoder) for encoder in encoders]
+        for each in made:
+            each.add([self._picture(encoders)])
+        check_some(made)
+        self._note("ok", [each.said("pictures") for each in made])
+        return {each.encoder.spec: (each.rows, None) for each in made}
 
     def _picture(self, encoders: Sequence[Any]) -> Image:
         from lightmeter.media.images import read_image
@@ -209,7 +220,7 @@ class _Encoding:
     def _video(self, encoders: Sequence[Encoder]) -> dict[str, tuple[Array, Array | None]]:
         from lightmeter.media.video import FrameReader
 
-        rows: dict[str, list[Array]] = {encoder.spec: [] for encoder in encoders}
+        made = [RowsOf(encoder) for encoder in encoders]
         times: list[float] = []
         if not encoders:
             return {}
@@ -219,13 +230,16 @@ class _Encoding:
         for chunk in _chunks(iter(frames)):
             times += [time_s for time_s, _ in chunk]
             images = [Image(frame) for _, frame in chunk]
-            for encoder in encoders:
-                rows[encoder.spec].append(encoder.encode(images))
+            for each in made:
+                each.add(images)
             self.beat()
         self._note(frames.state, frames.notes)
         if not times:
             raise RejectedFileError("undecodable", "no frame of the video could be decoded")
-        return {spec: (np.concatenate(parts), np.asarray(times, np.float64)) for spec, parts in rows.items()}
+        check_some(made)
+        self._note("ok", [each.said("frames") for each in made])
+        shown_s = np.asarray(times, np.float64)
+        return {each.encoder.spec: (each.rows, shown_s[np.array(each.kept, np.int64)]) for each in made}
 
     def _sound(self, encoders: Sequence[Encoder]) -> dict[str, tuple[Array, Array | None]]:
         from lightmeter.media.sound import SoundReader
@@ -247,7 +261,8 @@ class _Encoding:
         found: dict[str, float] = {}
         for encoder in self.tools.encoders:
             if self.seen.kind == "image" and encoder.takes == "image" and getattr(encoder, "base", None) is None:
-                found[encoder.spec] = twin_of_image(encoder, self._picture([encoder]))
+                with suppress(RejectedFileError):  # its middle may show no face: then only the twin is missing
+                    found[encoder.spec] = twin_of_image(encoder, self._picture([encoder]))
             elif self.seen.kind == "sound" and encoder.takes == "sound":
                 found[encoder.spec] = twin_of_sound(
                     encoder, self.path, window_s=SOUND_WINDOW_S, limits=self.stage.limits
@@ -256,7 +271,7 @@ class _Encoding:
 
     def _note(self, state: str, notes: Sequence[str]) -> None:
         self.state = "damaged" if "damaged" in (state, self.state) else "ok"
-        self.notes += [note for note in notes if note not in self.notes]
+        self.notes += [note for note in notes if note and note not in self.notes]
 
 
 def _short_side(encoders: Sequence[Any]) -> int | None:

@@ -15,7 +15,7 @@ CROP = 0.7
 
 
 def twin_of_image(encoder: Encoder, image: Image) -> float:
-    """Cosine of a picture with its middle half, −1..1."""
+    """Cosine of a picture with its middle half, −1..1; raises RejectedFileError where the encoder takes one not."""
     height, width = image.pixels.shape[:2]
     top, left = round(height * (1 - CROP) / 2), round(width * (1 - CROP) / 2)
     crop = np.ascontiguousarray(image.pixels[top : height - top or None, left : width - left or None])

@@ -61,7 +61,7 @@ class Fitted:
 
     labels: some of `Gallery.asked` → classes int64, -1 for "unknown"; the only call that is timed
     confidence: the same → float, higher is surer · tell: the same → Told · change: what adds and removes
-    size_bytes: held beside the vectors · spec: of what was fitted, where it is not that of its row
+    size_bytes: held beside the vectors · spec, label: of what was fitted, where they are not those of its row
     build: what fitting cost, where rows share what was fitted
     """
 
@@ -71,6 +71,7 @@ class Fitted:
     change: Change | None = None
     size_bytes: int | None = None
     spec: str = ""
+    label: str = ""
     build: Cost | None = None
 
 
@@ -329,7 +330,7 @@ def _answer(row: Row, gallery: Gallery, exact: Array, asked: Asked) -> tuple[Out
         return Outcome(row, why=str(error)), None
     right = labels == gallery.answers[some]
     return Outcome(
-        row,
+        replace(row, label=fitted.label or row.label),
         right=Share(int(right.sum()), len(right)),
         agreement=Share(int((labels == exact[some]).sum()), len(right)),
         build=fitted.build or build,

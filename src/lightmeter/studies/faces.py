@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -45,6 +46,14 @@ def exact_track_labels(gallery: Gallery) -> Array:
     return np.array(found, np.int64)
 
 
+def as_tracks(gallery: Gallery) -> Gallery:
+    """The same, asked with videos: where it is asked with pictures, each is a video of one frame."""
+    if gallery.tracks is not None:
+        return gallery
+    source = f"{gallery.source}, each picture asked with as a track of one frame"
+    return replace(gallery, tracks=np.arange(len(gallery.queries)), source=source)
+
+
 # -- rows -----------------------------------------------------------------------------------------------------------
 
 
@@ -63,9 +72,14 @@ def _possible(head: str, gallery: Gallery) -> str:
     return f"{name}/pca={min(int(wanted), *gallery.x.shape)}" if wanted else head
 
 
+def _label_of(label: str, asked: str, ran: str) -> str:
+    """A row's name that says what ran where the gallery had too few rows for the components that were asked for."""
+    return label if asked == ran else f"{label} (cut to {ran.partition('/pca=')[2]})"
+
+
 def _fitted(
     fuse: Callable[[Array], Fused], cost: Cost, *, size_bytes: int, tell: Callable[[Any], Told], confident: bool,
-    spec: str = "",
+    spec: str = "", label: str = "",
 ) -> Fitted:  # fmt: skip
     """A row that answers with what `fuse` makes of a track's frames."""
 
@@ -75,6 +89,7 @@ def _fitted(
     return Fitted(
         lambda tracks: np.array([fuse(frames).answer for frames in tracks]),
         confidence=confidence if confident else None, tell=tell, size_bytes=size_bytes, build=cost, spec=spec,
+        label=label,
     )  # fmt: skip
 
 
@@ -103,7 +118,7 @@ def fused_row(
         told = Told(bytes_read=float(model.rows.nbytes + model.basis.nbytes))
         return _fitted(
             fuse, cost, size_bytes=model.size_bytes, tell=lambda _: told, confident=confident,
-            spec=f"{own}; {fusion}",
+            spec=f"{own}; {fusion}", label=_label_of(label, head, own),
         )  # fmt: skip
 
     return Row(label, f"{head}; {fusion}", fit, role, published=published)
@@ -221,7 +236,10 @@ def early_row(label: str, fusion: str, role: Role, *, head: str) -> Row:
             frames = float(np.mean([fuse(each).frames for each in tracks]))
             return Told(bytes_read=frames * (model.rows.nbytes + model.basis.nbytes), frames=frames)
 
-        return _fitted(fuse, cost, size_bytes=model.size_bytes, tell=tell, confident=True, spec=f"{own}; {fusion}")
+        return _fitted(
+            fuse, cost, size_bytes=model.size_bytes, tell=tell, confident=True, spec=f"{own}; {fusion}",
+            label=_label_of(label, head, own),
+        )  # fmt: skip
 
     return Row(label, f"{head}; {fusion}", fit, role)
 
@@ -260,7 +278,10 @@ TABLES = {"ytf": "ytf-lfw", "ijb-a": "ijb-a"}
 def _sections(asked: Asked) -> Sequence[Section]:
     seed, tell = asked.seed, asked.tell
     if asked.data is not None:
-        make = partial(user_gallery, asked.data, encoder=asked.encoder, seed=seed, tell=tell)
+
+        def make() -> Gallery:
+            return as_tracks(user_gallery(asked.data, encoder=asked.encoder, seed=seed, tell=tell))
+
         return [_section(asked.data.name, make, _beside_named(asked.data.name.lower(), asked.encoder))]
     if asked.scale == "smoke":
         small = partial(mixture_tracks, "smoke-tracks", tracks=6, seed=seed)

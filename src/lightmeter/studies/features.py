@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lightmeter.encoders.by_path import weights_id
 from lightmeter.encoders.cache import kept
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.meter.record import hash_of
@@ -53,17 +54,20 @@ def features_where_possible(
     the data they come from · encoder: spec of an image encoder · tell: told after every block that was encoded.
     A picture that a call or the encoder rejects (RejectedFileError: unreadable, no face) is left out.
     Blocks of 500 rows lie in `cache_folder()` (LIGHTMETER_CACHE), each written whole, with a checksum, and named by
-    source, keys and encoder; deleting them is harmless.
-    Raises InvalidValueError for an encoder of sound or words.  Cost: one encoding a picture, the first time.
+    source, keys, encoder and what the files hold that the encoder reads by path; deleting them is harmless.
+    Raises InvalidValueError for an encoder of sound or words, MissingAssetError for one whose file is gone, even where
+    all rows are kept.  Cost: one encoding a picture, the first time.
     """
     made = image_encoder(encoder)
     if len(pictures) != len(keys):
         raise InvalidValueError(f"each picture must have one key, got {len(pictures)} pictures and {len(keys)} keys")
+    weights = weights_id(made)
+    by = f"{made.spec} with {weights}" if weights else made.spec
     rows = np.empty((len(pictures), made.dim), np.float32)
     left_out: dict[int, str] = {}
     for start in range(0, len(pictures), BLOCK):
         some = slice(start, min(start + BLOCK, len(pictures)))
-        stamp = hash_of([VERSION, made.spec, source, list(keys[some])])
+        stamp = hash_of([VERSION, by, source, list(keys[some])])
         body = kept("features", stamp, lambda some=some: _encoded(made, pictures, some, tell))  # type: ignore[misc]
         split = rows[some].nbytes
         rows[some] = np.frombuffer(body[:split], "<f4").reshape(-1, made.dim)

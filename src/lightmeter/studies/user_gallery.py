@@ -43,13 +43,14 @@ def user_gallery(
     many), the rest are queries; that is the protocol of Caltech-101 and -256, whose clutter folders are left out
     encoder: spec of what encodes pictures, `features.ENCODER` where it is None; arrays take none
     Rows are made unit length, as the seed does. Pictures that cannot be read, or that the encoder rejects (a network of
-    faces where it sees none), are left out and named, and counted in the gallery's `source`.
+    faces where it sees none), are left out and named, and counted in the gallery's `source`; so are videos of which
+    nothing is left. Classes that are asked about and have no picture in the gallery are named, and counted as well.
     Raises InvalidValueError or RejectedFileError where it is none of these, UnsafeFileError beyond the limits.
     """
     if (folder / "gallery.npz").is_file() and (folder / "queries.npz").is_file():
         if encoder is not None:
             raise InvalidValueError(f"--encoder must be left out where gallery.npz holds features, got {encoder}")
-        return _from_arrays(folder, seed)
+        return _from_arrays(folder, seed, tell)
     encoder = ENCODER if encoder is None else image_encoder(encoder).spec
     if (folder / "gallery").is_dir() and (folder / "queries").is_dir():
         return _from_two_folders(folder, encoder=encoder, seed=seed, tell=tell)
@@ -86,7 +87,7 @@ def read_npz(path: Path, *, most_bytes: int = MOST_BYTES) -> dict[str, Array]:
         raise RejectedFileError("unreadable", f"{path.name} must be a plain .npz: {error}") from error
 
 
-def _from_arrays(folder: Path, seed: int) -> Gallery:
+def _from_arrays(folder: Path, seed: int, tell: Tell) -> Gallery:
     files = {name: read_npz(folder / f"{name}.npz") for name in ("gallery", "queries")}
     for name, arrays in files.items():
         if not {"x", "y"} <= set(arrays):
@@ -94,7 +95,7 @@ def _from_arrays(folder: Path, seed: int) -> Gallery:
         check_axes(f"x of {name}.npz", arrays["x"], "N D")
         check_axes(f"y of {name}.npz", arrays["y"], str(len(arrays["x"])))
     gallery, queries = files["gallery"], files["queries"]
-    names, y, truth = numbered(_names(gallery["y"]), _names(queries["y"]))
+    names, y, truth = numbered(_names(gallery["y"]), asked_about := _names(queries["y"]))
     asked, tracks = unit(queries["x"]), None
     if "track" in queries:
         check_axes("track of queries.npz", queries["track"], str(len(asked)))
@@ -103,7 +104,7 @@ def _from_arrays(folder: Path, seed: int) -> Gallery:
         tracks = np.unique(queries["track"][order], return_inverse=True)[1].astype(np.int64)
     return Gallery(
         folder.name, unit(gallery["x"]), y, asked, truth, classes=names, licence="as its owner says",
-        source="features as given, made unit length", seed=seed, tracks=tracks,
+        source=f"features as given, made unit length{_strangers(names, asked_about, tell)}", seed=seed, tracks=tracks,
     )  # fmt: skip
 
 
@@ -165,8 +166,17 @@ def _from_two_folders(folder: Path, *, encoder: str, seed: int, tell: Tell) -> G
     labels = [(*stills, *asked)[at] for at in kept.tolist()]
     if not 0 < split < len(kept):
         raise InvalidValueError(f"--data must hold pictures in gallery/CLASS and in queries/CLASS, got {folder}")
-    names, y, truth = numbered([each[1] for each in labels[:split]], [each[1] for each in labels[split:]])
-    tracks = _numbers([f"{each[1]}/{each[2]}" for each in labels[split:]]) if "" not in videos else None
+    asked_about = [each[1] for each in labels[split:]]
+    names, y, truth = numbered([each[1] for each in labels[:split]], asked_about)
+    tracks = None
+    if "" not in videos:
+        left = [f"{each[1]}/{each[2]}" for each in labels[split:]]
+        tracks, every = _numbers(left), {f"{label}/{track}" for _, label, track in asked}
+        gone = sorted(every - set(left))
+        said += f", {len(gone):,} of {len(every):,} tracks left out" if gone else ""
+        if gone:
+            tell(f"left out, as no frame of it has features: {', '.join(gone)}")
+    said += _strangers(names, asked_about, tell)
     rows = unit(rows)
     return Gallery(
         folder.name, rows[:split], y, rows[split:], truth, classes=names, licence="as its owner says",
@@ -178,6 +188,18 @@ def _asked_in(place: Path) -> list[tuple[Path, str, str]]:
     """Queries of one class: pictures, or frames with their video's folder."""
     loose = [(each, place.name, "") for each in _pictures(place)]
     return loose + [(each, place.name, video.name) for video in _folders(place) for each in _pictures(video)]
+
+
+def _strangers(names: Sequence[str], asked_about: Sequence[str], tell: Tell) -> str:
+    """What is to be said of classes that are asked about and have nothing in the gallery: every answer is wrong."""
+    strangers = sorted(set(asked_about) - set(names))
+    if not strangers:
+        return ""
+    count = sum(label in strangers for label in asked_about)
+    tell(f"in queries and not in the gallery, so that every answer is wrong: {', '.join(strangers)} "
+         f"({count:,} of {len(asked_about):,} queries)")  # fmt: skip
+    some = "1 class" if len(strangers) == 1 else f"{len(strangers):,} classes"
+    return f", {some} asked about and not in the gallery ({count:,} queries)"
 
 
 def _numbers(names: Sequence[str]) -> Array:
