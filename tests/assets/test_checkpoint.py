@@ -299,6 +299,12 @@ class TestSafetensors:
     def test_refuses_lies(self, saved, header):
         refused(read_checkpoint, saved(safe(header)))
 
+    def test_a_file_that_was_cut_is_called_truncated(self, saved):
+        whole = safe({"w": row(), "v": row(offsets=(24, 48))}, SIX * 2)
+        for cut in (1, 24, 30):
+            with pytest.raises(RejectedFileError, match=f"truncated: the tensors must fill 48 bytes, got {48 - cut}"):
+                read_checkpoint(saved(whole[:-cut]))
+
     def test_refuses_a_large_header(self, saved):
         with pytest.raises(UnsafeFileError, match="header must be at most 16 MB"):
             read_checkpoint(saved(safe(b"{}", length=17 << 20)))

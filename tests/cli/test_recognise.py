@@ -177,6 +177,20 @@ def test_a_folder_asks_with_its_files_and_a_cut_one_is_named(classes, tmp_path):
     assert "damaged, used all the same" in run("recognise", classes, tmp_path / "q", *QUICK)[2]
 
 
+def test_files_of_the_gallery_that_are_left_out_are_counted_and_named_when_asked(tmp_path):
+    for colour in ("red", "blue"):
+        picture(tmp_path / "g" / colour / "1.png", colour)
+        (tmp_path / "g" / colour / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    query = picture(tmp_path / "q.png", "red", seed=5)
+    for _ in range(2):
+        err = run("recognise", tmp_path / "g", query, *QUICK)[2]
+        assert err.count("bad.png") == 1
+        assert "left out, cannot be used: 2 of the files, such as " in err
+    assert run("recognise", tmp_path / "g", query, *QUICK, "-v")[2].count("bad.png: ") >= 2
+    price = rows(run("recognise", tmp_path / "g", query, *QUICK, "--json")[1])[-1]
+    assert sorted(path[-11:] for path in price["left_out"]) == ["lue/bad.png", "red/bad.png"]
+
+
 def test_of_two_classes_as_near_both_are_named(tmp_path):
     same = picture(tmp_path / "g" / "red" / "1.png", "red")
     picture(tmp_path / "g" / "crimson" / "1.png", "red")

@@ -13,6 +13,7 @@ from lightmeter.assets.finding import find_or_none
 from lightmeter.encoders.table import ENCODERS
 from lightmeter.errors import InvalidValueError
 from lightmeter.parts import build
+from lightmeter.types import Labels
 
 SPECS = {
     "efficientnet-lite": None,
@@ -34,6 +35,7 @@ SPECS = {
     "light-cnn/layers=9": "light-cnn-9",
     "vggface": "vggface",
     "vggface2/blocks=senet": "vggface2-senet",
+    "learnt": "learnt",
 }
 BY_FILE = ("light-cnn-9", "vggface", "vggface2-senet")
 
@@ -48,6 +50,8 @@ def encoder(request):
         request.getfixturevalue("narrow_vggface")
         name, _, options = request.param.partition("/")
         return build(f"{name}/file='{request.getfixturevalue('face_file')(needs)}'{options and f',{options}'}")
+    if needs == "learnt":
+        return build(f"learnt/model='{request.getfixturevalue('learnt_folder')}'")
     if needs == "words":
         return build(f"{request.param}/{request.getfixturevalue('word_folders')[request.param]}")
     if needs and find_or_none(needs) is None:
@@ -59,6 +63,23 @@ def encoder(request):
         if find_or_none("dlib-landmarks") is None:
             pytest.skip("`lightmeter assets add dlib-landmarks` brings what this encoder needs")
     return build(request.param)
+
+
+@pytest.fixture(scope="module")
+def learnt_folder(tmp_path_factory):
+    """A keyword-mlp that has learnt a little from histograms of colours."""
+    pytest.importorskip("torch")
+    from lightmeter.heads.examples import ArrayExamples, Block
+    from lightmeter.heads.net_head import net_head
+    from lightmeter.heads.training import Adam, fit_net
+
+    rows = np.random.default_rng(0).random((8, 8), np.float32)
+    block = Block("visual", "features", 8, build("color-histogram/bins=2").spec)
+    labels = Labels.of([[at % 2] for at in range(8)], 2)
+    examples = ArrayExamples((block,), {"visual": rows}, list("abcdefgh"), ("x", "y"), labels)
+    folder = tmp_path_factory.mktemp("learnt") / "model"
+    fit_net(net_head("keyword-mlp/widths=[6,4]"), examples, training=Adam(epochs=1, batch=8)).save(folder)
+    return folder
 
 
 def test_every_name_is_under_test():
@@ -143,6 +164,7 @@ import hashlib, sys
 sys.path.insert(0, sys.argv[1])
 from conftest import ITEMS
 from lightmeter.parts import build
+from lightmeter.types import Labels
 for spec in sys.argv[2:]:
     made = build(spec)
     print(hashlib.sha256(made.encode(ITEMS[made.takes]()).tobytes()).hexdigest())

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ torch = pytest.importorskip("torch")
 from face_nets_reference import dag_row, light_cnn_row, vgg_row  # noqa: E402
 
 from lightmeter.encoders import face_net  # noqa: E402
+from lightmeter.encoders.by_path import pinned  # noqa: E402
 from lightmeter.encoders.light_cnn import EYES, LightCnn, grey  # noqa: E402
 from lightmeter.encoders.vggface import VggFaceEncoder  # noqa: E402
 from lightmeter.encoders.vggface2 import VggFace2Encoder  # noqa: E402
@@ -146,8 +148,37 @@ def test_a_hash_pins_the_file(face_file):
     encoder.load()
     assert build(encoder.spec) == encoder
     assert right[:12] in encoder.spec
-    with pytest.raises(InvalidValueError, match=f"must have the sha256 00000000…, got {right[:16]}…"):
+    with pytest.raises(MissingAssetError, match=f"must have the sha256 00000000…, got {right[:16]}…"):
         LightCnn(path, 9, sha256="00000000").load()
+
+
+def test_pinning_puts_the_hash_into_the_spec(face_file, tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(face_file("light-cnn-9").read_bytes())
+    held = pinned(LightCnn(path, 9))
+    assert held.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    assert pinned(held) is held
+    assert build(held.spec) == held
+    path.write_bytes(path.read_bytes() + b"more")
+    assert pinned(LightCnn(path, 9)) != held, "another file, another spec"
+    with pytest.raises(MissingAssetError, match="must have the sha256"):
+        held.load()
+    packaged = build("color-histogram")
+    assert pinned(packaged) is packaged
+
+
+def test_a_hash_in_capitals_is_the_same():
+    assert build("vggface/file=/a.pth,sha256=DEADBEEF") == build("vggface/file=/a.pth,sha256=deadbeef")
+
+
+@pytest.mark.parametrize("spec", ["light-cnn/file=./w/a.pth", "vggface/file=./w/a.pth", "vggface2/file=./w/a.pth",
+                                  "clip/folder=./w", "word-histogram/codebook=./w,vectors='b.txt'"])  # fmt: skip
+def test_paths_are_kept_from_the_root(spec, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    made = build(spec)
+    assert f"'{tmp_path}/w" in made.spec
+    monkeypatch.chdir("/")
+    assert build(made.spec) == made, "read from elsewhere it names the same file"
 
 
 def test_the_spec_names_the_file(face_file):
@@ -226,6 +257,33 @@ def test_another_width_or_type_is_refused(face_file, tmp_path):
     torch.save(state, tmp_path / "int8.pth")
     with pytest.raises(InvalidValueError, match="must hold float weights, got int8 as fc1.filter.bias"):
         LightCnn(tmp_path / "int8.pth", 9).load()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(value, face_file, tmp_path):
+    state = state_of(face_file("light-cnn-9"))
+    state["fc1.filter.bias"] = torch.full_like(state["fc1.filter.bias"], value)
+    torch.save(state, tmp_path / "odd.pth")
+    with pytest.raises(InvalidValueError, match="must hold finite weights, got NaN or infinity in fc1.filter.bias"):
+        LightCnn(tmp_path / "odd.pth", 9).load()
+    state["fc1.filter.bias"] = torch.zeros_like(state["fc1.filter.bias"])
+    torch.save(state, tmp_path / "odd.pth")
+    LightCnn(tmp_path / "odd.pth", 9).load()
+
+
+def test_a_folder_is_no_file(tmp_path):
+    for call in (lambda made: made.load(), pinned):
+        with pytest.raises(InvalidValueError, match=f"got the folder {tmp_path}: name the file in it, such as vgg_"):
+            call(VggFaceEncoder(tmp_path))
+
+
+def test_a_program_is_refused_with_one_way_out(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/data.pkl", b"")
+        archive.writestr("a/constants.pkl", b"")
+    with pytest.raises(UnsafeFileError, match="TorchScript") as caught:
+        VggFaceEncoder(tmp_path / "a.pt").load()
+    assert str(caught.value).count("state_dict") == 1
 
 
 def test_a_broken_file_is_not_blamed_on_a_picture(tmp_path, items):

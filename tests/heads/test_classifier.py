@@ -13,6 +13,7 @@ from lightmeter.heads.examples import ArrayExamples, Batch, Block, Chosen
 from lightmeter.heads.moe import Moe
 from lightmeter.heads.text_heads import KeywordMlp
 from lightmeter.heads.training import Adam, Plan, fit_net
+from lightmeter.parts import build
 from lightmeter.types import Labels
 
 QUICK = Adam(batch=64, epochs=1, clip_by="off", precision="float32")
@@ -199,3 +200,25 @@ def test_labels_stay_as_they_are_given(tmp_path):
     )
     fit_net(Moe(), mine, training=QUICK).save(tmp_path)
     assert Classifier.load(tmp_path).label_names == names
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["chain/links=65", "lstm/layers=1000000", "text-cnn/widths=65", f"keyword-mlp/widths=[{','.join(['2'] * 17)}]"],
+)
+def test_recipes_without_end_are_refused_before_they_are_built(spec, made, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightmeter.heads.classifier._bare_net", lambda *told: pytest.fail("built"))
+    refused(made, tmp_path, lambda _, about: about.update(spec=spec, blocks=[block(kind="frames")]))
+    refused(made, tmp_path, lambda _, about: about.update(spec=spec))
+
+
+def test_variances_below_zero_are_refused(tmp_path):
+    data = ArrayExamples(
+        (Block("v", "frames", 3),), {"v": [np.ones((2, 3), np.float32)] * 4}, list("abcd"), ("x", "y"),
+        Labels.of([[0], [1], [0], [1]], 2),
+    )  # fmt: skip
+    model = fit_net(build("dbof/clusters=2,hidden=2,frames=2", "head"), data, training=Adam(batch=4, epochs=1))
+    names = [name for name in model.parts[0].arrays if name.endswith("running_var")]
+    assert names
+    for name in names:
+        refused(model, tmp_path, lambda arrays, _, name=name: arrays[f"0.{name}"].__setitem__(0, -1))

@@ -92,3 +92,13 @@ def test_it_is_rebuilt_by_its_spec(loss):
 def test_what_is_refused(call):
     with pytest.raises(InvalidValueError):
         call()
+
+
+@pytest.mark.parametrize("power", [0, 0.3, 0.5, 1, 4])
+@pytest.mark.parametrize("margin", [0, 0.05])
+def test_asymmetric_slopes_are_finite_where_powers_have_none(power, margin):
+    """At p = margin and p = 1 the bases are 0; a slope there is as small as beside it."""
+    p, y = torch.tensor([[margin, 1.0, 0.0]] * 2), torch.tensor([[0.0] * 3, [1.0] * 3])
+    loss = Asymmetric(power, power, margin).ready(SHARES)
+    assert slope_of(loss, p, y, None).isfinite().all()
+    assert loss(p, y, None).isfinite()

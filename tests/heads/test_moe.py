@@ -11,7 +11,8 @@ from lightmeter.errors import InvalidValueError
 from lightmeter.heads.examples import Block
 from lightmeter.heads.moe import Moe
 from lightmeter.heads.net_head import NetHead, SeparableHead, check_blocks, net_head
-from lightmeter.nets.joined import Joined, unit
+from lightmeter.nets.frames import unit
+from lightmeter.nets.joined import Joined
 from lightmeter.nets.moe import TILE, MixtureOfExperts
 from lightmeter.parts import build
 

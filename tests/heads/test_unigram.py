@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lightmeter.assets.saving import load_model, save_model
 from lightmeter.errors import InvalidValueError, RejectedFileError
+from lightmeter.heads.examples import ArrayExamples, Block
 from lightmeter.heads.unigram import Unigram, UnigramModel
 from lightmeter.parts import build
 from lightmeter.types import Labels
@@ -222,3 +223,17 @@ def test_bad_options_are_refused():
         Unigram(form="printed")
     with pytest.raises(InvalidValueError, match="at most the vocabulary 2, got 3"):
         Unigram().fit(TOKENS, LABELS, vocabulary=2)
+
+
+def test_examples_without_words_are_not_counted_and_get_the_prior():
+    def of(rows):
+        labels = LABELS.take(np.array(rows))
+        return ArrayExamples(
+            (Block("t", "tokens", 3),), {"t": TOKENS[rows]}, list("abcd")[: len(rows)], ("x", "y", "z"), labels
+        )
+
+    every, worded = Unigram().fit(of([0, 1, 2, 3])), Unigram().fit(of([0, 1, 2]))
+    assert every.model.total == worded.model.total == 3
+    np.testing.assert_array_equal(every.model.videos, [2, 2, 0])
+    scores = every.scores(every.view(of([0, 1, 2, 3])).batch(np.arange(4)))
+    np.testing.assert_allclose(scores[3], [0.5, 0.5, 0])

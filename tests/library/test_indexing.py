@@ -10,13 +10,16 @@ import shutil
 import numpy as np
 import pytest
 from media_folder import QUICK, gallery, indexed, picture, sound, video
+from toy_encoders import TOYS
 
+from lightmeter.encoders.table import ENCODERS
 from lightmeter.engines.limits import Limits
 from lightmeter.engines.local import Local
-from lightmeter.errors import InvalidValueError
+from lightmeter.errors import InvalidValueError, WorkerError
 from lightmeter.library import stage as stage_module
 from lightmeter.library.filters import Where
 from lightmeter.library.indexing import DEFAULT_ENCODERS, IndexOptions, dry_run, index
+from lightmeter.library.room import naming_the_limit, room_bytes
 from lightmeter.library.scan import scan
 from lightmeter.library.searching import search
 from lightmeter.library.store import open_library
@@ -365,3 +368,107 @@ def test_no_connection_stays_open_behind_an_index_in_this_process(folder, tmp_pa
     with os.scandir("/proc/self/fd") as listing:
         open_files = [os.readlink(each.path) for each in listing if os.path.lexists(each.path)]
     assert not [path for path in open_files if path.startswith(str(tmp_path / "l"))]
+
+
+# -- what an encoder rejects ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bright(monkeypatch):
+    """Options of an encoder that takes no picture darker than 100: grey (120) passes, the colours (87) do not."""
+    monkeypatch.setitem(ENCODERS, "toy-bright", TOYS["toy-bright"])
+    return dataclasses.replace(QUICK, encoders=("toy-bright/least=100",))
+
+
+def rows_of(library, spec):
+    with open_library(library) as opened:
+        features = opened.features(opened.series(spec, "item"))
+        return features.vectors.copy(), features.times_s.copy(), [each.reason for each in opened.items()]
+
+
+def test_frames_that_an_encoder_rejects_are_left_out_of_their_video(tmp_path, bright):
+    video(tmp_path / "media" / "a.mp4", ["red", "grey", "green", "grey"])
+    assert indexed(tmp_path / "media", tmp_path / "l", bright).failed == {}
+    vectors, times_s, (reason,) = rows_of(tmp_path / "l", "toy-bright/least=100")
+    assert times_s.tolist() == [1, 3], "each row keeps the time of its own frame"
+    assert np.abs(vectors[:, 0] - 120).max() < 8
+    assert "toy-bright left out 2 of 4 frames: of brightness 8" in reason
+
+
+def test_a_file_of_which_nothing_is_left_fails_with_the_first_reason(tmp_path, bright):
+    video(tmp_path / "media" / "a.mp4", ["red", "green"])
+    picture(tmp_path / "media" / "b.png", "red")
+    failed = indexed(tmp_path / "media", tmp_path / "l", bright).failed
+    assert sorted(reason.partition(":")[0] for reason in failed.values()) == ["too-dark", "too-dark"]
+
+
+def test_a_picture_that_one_of_two_encoders_rejects_is_kept_for_the_other(tmp_path, bright):
+    picture(tmp_path / "media" / "a.png", "red")
+    picture(tmp_path / "media" / "b.png", "grey")
+    both = dataclasses.replace(bright, encoders=("color-histogram", *bright.encoders))
+    assert indexed(tmp_path / "media", tmp_path / "l", both).failed == {}
+    assert len(rows_of(tmp_path / "l", "color-histogram/bins=4")[0]) == 2
+    assert rows_of(tmp_path / "l", "toy-bright/least=100")[0].shape == (1, 1)
+    assert indexed(tmp_path / "media", tmp_path / "l", both).unchanged == 2, "nothing is missing"
+
+
+def test_a_picture_whose_middle_is_rejected_only_lacks_its_twin(tmp_path, bright):
+    from PIL import Image as Pillow
+
+    pixels = np.full((40, 40, 3), 250, np.uint8)
+    pixels[8:32, 8:32] = 0
+    (tmp_path / "media").mkdir()
+    Pillow.fromarray(pixels).save(tmp_path / "media" / "ring.png")
+    done = indexed(tmp_path / "media", tmp_path / "l", bright)
+    assert (done.failed, done.items) == ({}, 1)
+    with open_library(tmp_path / "l") as opened:
+        assert opened.calibration(opened.series("toy-bright/least=100", "item"), "twins") is None
+
+
+def test_a_search_asks_those_that_take_the_file(tmp_path, bright, monkeypatch):
+    """One of two encoders sees nothing in the query (in a worker, the toy is not known: its refusal is put in)."""
+    from lightmeter.errors import MissingAssetError, RejectedFileError
+    from lightmeter.library import looking
+
+    gallery(tmp_path / "media")
+    both = dataclasses.replace(bright, encoders=("color-histogram", *bright.encoders))
+    indexed(tmp_path / "media", tmp_path / "l", both)
+    real = looking.encode_file
+
+    def refuse(all_of_them, error):
+        def encode_file(path, spec, takes):
+            if all_of_them or spec.startswith("toy"):
+                raise error
+            return real(path, spec, takes)
+
+        monkeypatch.setattr(looking, "encode_file", encode_file)
+
+    with open_library(tmp_path / "l", write=True) as library:
+        for error in (RejectedFileError("too-dark", "of brightness 87"), MissingAssetError("the weights are gone")):
+            refuse(False, error)
+            found = search(library, str(tmp_path / "media" / "red-0.png"), everything=True)
+            assert [note for note in found.notes if f"toy-bright/least=100 not asked, {error}" in note]
+            assert found.hits
+        refuse(True, RejectedFileError("no-face", "none"))
+        with pytest.raises(RejectedFileError, match="no-face"):
+            search(library, str(tmp_path / "media" / "red-0.png"), everything=True)
+
+
+# -- memory ---------------------------------------------------------------------------------------------------------
+
+
+class Heavy:
+    size_bytes = 537_000_000
+
+
+def test_a_worker_may_take_what_its_weights_need():
+    assert room_bytes([]) == Limits().memory_bytes
+    assert room_bytes([Heavy()]) == 1_574_000_000
+
+
+def test_a_worker_that_cannot_start_names_the_limit_that_would_do():
+    says = r"say --memory-limit 1\.6GB, or leave it out \(the worker said: no memory"
+    with pytest.raises(WorkerError, match=says), naming_the_limit([Heavy()], Limits()):
+        raise WorkerError("no memory")
+    with pytest.raises(WorkerError, match="^no memory$"), naming_the_limit([], Limits()):
+        raise WorkerError("no memory")

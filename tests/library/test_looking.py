@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pytest
 from media_folder import picture, sound, video
+from toy_encoders import TOYS
 from worker_killer import Killer
 
+from lightmeter.encoders.table import ENCODERS
 from lightmeter.engines.limits import Limits
 from lightmeter.engines.stage import Task
 from lightmeter.errors import MissingAssetError, RejectedFileError
@@ -103,7 +105,7 @@ def test_a_strip_is_spread_over_the_video(tmp_path):
         strip(sound(tmp_path / "s.wav", 440), count=3, short_side=20)
 
 
-def test_a_long_query_is_read_in_chunks(tmp_path, monkeypatch):
+def test_a_long_query_is_read_frame_by_frame_with_a_sign_of_life_after_each(tmp_path, monkeypatch):
     stage = EncodeStage("color-histogram", "image")
     stage.open()
     sizes = []
@@ -112,6 +114,20 @@ def test_a_long_query_is_read_in_chunks(tmp_path, monkeypatch):
         "short_side": 20, "encode": lambda self, items: sizes.append(len(items)) or real.encode(items),
     })()  # fmt: skip
     clip = video(tmp_path / "v.mp4", ["red"] * 40, fps=2)
-    (outcome,) = stage.run([Task("0", {"path": str(clip)})], lambda: None)
+    beats = []
+    (outcome,) = stage.run([Task("0", {"path": str(clip)})], lambda: beats.append(len(sizes)))
     assert outcome.value["rows"].shape == (40, real.dim)
-    assert max(sizes) == 16
+    assert sizes == [1] * 40, "frames of a long video are not kept until all are read"
+    assert set(range(1, 41)) <= set(beats), "a slow encoder is not taken for one that hangs"
+
+
+def test_frames_that_the_encoder_rejects_are_left_out_and_counted(tmp_path, monkeypatch):
+    monkeypatch.setitem(ENCODERS, "toy-bright", TOYS["toy-bright"])
+    stage = EncodeStage("toy-bright/least=100", "image")
+    stage.open()
+    some, none = video(tmp_path / "a.mp4", ["red", "grey", "grey"]), video(tmp_path / "b.mp4", ["red", "red"])
+    tasks = [Task(str(at), {"path": str(path)}) for at, path in enumerate((some, none))]
+    kept, refused = stage.run(tasks, lambda: None)
+    assert kept.value["rows"].shape == (2, 1)
+    assert kept.value["damage"].startswith("toy-bright left out 1 of 3 frames: of brightness 8")
+    assert refused.reason == "rejected:too-dark"

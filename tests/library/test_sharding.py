@@ -18,7 +18,7 @@ from lightmeter.heads.moe import Moe
 from lightmeter.heads.training import Adam, Plan, fit_net
 from lightmeter.library.example_set import open_set
 from lightmeter.library.example_writing import ShardRows, write_set
-from lightmeter.library.sharding import FitShards, fit_sharded, score_sharded
+from lightmeter.library.sharding import FitShards, ScoreRows, fit_sharded, score_sharded
 from lightmeter.metrics.ranking import VideoScores
 from lightmeter.types import Labels
 
@@ -137,7 +137,7 @@ def model(data, tmp_path_factory):
 
 @pytest.mark.parametrize("engine", [Inline(), Local(workers=2)], ids=["inline", "local"])
 def test_scores_of_parts_are_those_of_the_whole(data, model, tmp_path, engine):
-    got = score_sharded(model, data, tmp_path / "run", engine=engine, rows=37).result()
+    got = score_sharded(ScoreRows(model, data), tmp_path / "run", engine=engine, rows=37).result()
     classifier = Classifier.load(model)
     whole = VideoScores(11).update(scores_of(classifier, data), open_set(data).labels).result()
     assert got == whole
@@ -152,6 +152,6 @@ def test_a_cluster_of_two_workers_gives_the_same(data, model, tmp_path):
     made = fit_sharded(stage_of(data, tmp_path / "run"), engine=Ray(workers=2))
     joint = fit_net(HEAD, open_set(data), training=TRAINING, seed=3)
     np.testing.assert_allclose(scores_of(made, data), scores_of(joint, data), atol=1e-5)
-    got = score_sharded(model, data, tmp_path / "scores", engine=Ray(workers=2), rows=37)
+    got = score_sharded(ScoreRows(model, data), tmp_path / "scores", engine=Ray(workers=2), rows=37)
     whole = VideoScores(11).update(scores_of(Classifier.load(model), data), open_set(data).labels)
     assert got.result() == whole.result()

@@ -139,3 +139,14 @@ def test_macs_are_torchs():
         net.eval()({"title": TOKENS[:1]}, HERE[:1], None)
     # the counter takes a convolution over a padded row for one of as many places as come out
     assert counted.get_total_flops() == 2 * net.macs
+
+
+@pytest.mark.parametrize("number", [21, -1])
+def test_words_that_the_table_lacks_are_told(number):
+    net, tokens = made(), TOKENS.clone()
+    tokens[1, 0] = number
+    with pytest.raises(InvalidValueError, match=f"title must hold word numbers 0 to 20 .*, got {number}: "):
+        net({"title": tokens}, HERE, None)
+    absent = HERE.clone()
+    absent[1] = False
+    assert net.eval()({"title": tokens}, absent, None).isfinite().all()  # what is absent is not looked up

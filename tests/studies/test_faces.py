@@ -139,7 +139,23 @@ def test_early_stop_at_endless_odds_is_map(tracks):
 
 def test_a_pca_takes_no_more_components_than_there_are(tracks):
     fitted = fused_row("256", "map", "seed", head="knn/pca=256").fit(tracks)
-    assert fitted.spec == "knn/pca=60; map"
+    assert (fitted.spec, fitted.label) == ("knn/pca=60; map", "256 (cut to 60)")
+    assert fused_row("32", "map", "seed", head="knn/pca=32").fit(tracks).label == "32", "nothing was cut"
+
+
+def test_a_picture_is_a_track_of_one_frame(tmp_path, tracks):
+    """Of arrays without tracks: every row runs, and the whole study says how the pictures were taken."""
+    single = dataclasses.replace(tracks, tracks=None)
+    made = faces.as_tracks(single)
+    assert (len(made.asked), made.frames) == (len(single.queries), 1)
+    assert faces.as_tracks(tracks) is tracks
+    for name, rows, labels in (("gallery", tracks.x, tracks.y), ("queries", tracks.queries, tracks.truth)):
+        np.savez(tmp_path / f"{name}.npz", x=rows[:60], y=labels[:60])
+    ran = run_study(FACES, Asked("smoke", data=tmp_path))
+    (section,) = ran.sections
+    assert [each.why for each in section.outcomes if not each.ran] == []
+    assert "60 queries in 60 tracks" in study_text(ran)
+    assert "each picture asked with as a track of one frame" in study_text(ran)
 
 
 def test_one_still_a_person_is_no_reason_to_warn(tracks):
@@ -243,7 +259,7 @@ class TestFaces:
         assert "74.48±0.1" in text
         assert "ms/frame" in text
         rows = {(each["section"], each["row"]): each for each in json_rows(smoke)}
-        early = rows["photographs", "early stop, 256 PCA"]
+        early = rows["photographs", "early stop, 256 PCA (cut to 32)"]
         assert 3 <= early["frames"] < 20
         assert early["spec"] == "knn/pca=32; early-map"
 

@@ -144,7 +144,10 @@ class TestShown:
         assert "good" in line
         assert "22.60%" in line
         assert f"{100 * result.sections[0].outcomes[0].quality.gap:.2f}" in line
-        assert next(line for line in text.splitlines() if line.strip().startswith("TextCNN A")).count("no part of ours") == 1
+        assert (
+            next(line for line in text.splitlines() if line.strip().startswith("TextCNN A")).count("no part of ours")
+            == 1
+        )
         for said in ("said above", "not run: skipped: too dear", "good less bad: GAP +", "note: a note", "toys 60"):
             assert said in text
 

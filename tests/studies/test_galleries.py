@@ -11,12 +11,20 @@ import sys
 import types
 import weakref
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lightmeter.encoders.table import ENCODERS
-from lightmeter.errors import InvalidValueError, MissingExtraError, RejectedFileError, UnknownNameError, UnsafeFileError
+from lightmeter.errors import (
+    InvalidValueError,
+    MissingAssetError,
+    MissingExtraError,
+    RejectedFileError,
+    UnknownNameError,
+    UnsafeFileError,
+)
 from lightmeter.media.write import write_image
 from lightmeter.parts import Spelled, build
 from lightmeter.studies import features, real_galleries
@@ -200,6 +208,27 @@ class Picky(Spelled):
         return np.array(means, np.float32)[:, None]
 
 
+@dataclasses.dataclass(frozen=True)
+class Weighed(Spelled):
+    """Brightness times what a file says: a plug-in whose weights are the user's."""
+
+    file: Path
+    dim, takes, unit, macs, size_bytes, short_side = 1, "image", "picture", 0, 0, None
+
+    def load(self):
+        """Read at every encode."""
+
+    def encode(self, items):
+        return np.array([[each.pixels.mean() * float(self.file.read_text())] for each in items], np.float32)
+
+
+@pytest.fixture
+def weighed(monkeypatch):
+    monkeypatch.setattr(Weighed, "__module__", "weighed_encoder")
+    monkeypatch.setitem(sys.modules, "weighed_encoder", types.SimpleNamespace(Weighed=Weighed, Path=Path))
+    monkeypatch.setitem(ENCODERS, "weighed", "weighed_encoder:Weighed")
+
+
 @pytest.fixture
 def picky(monkeypatch):
     monkeypatch.setattr(Picky, "__module__", "picky_encoder")
@@ -226,6 +255,17 @@ class TestFeatures:
         for other in ({"source": "t", "encoder": COLOURS}, {"source": "s", "encoder": f"{COLOURS}/bins=2"}):
             with pytest.raises(AssertionError):
                 features_of([never] * 10, keys, **other)
+
+    def test_are_those_of_the_weights_as_they_are_now(self, weighed, tmp_path):
+        _, makes, keys = self.pictures(3)
+        encoder = f"weighed/file='{tmp_path / 'w.txt'}'"
+        for weight in ("2", "3", "2"):
+            (tmp_path / "w.txt").write_text(weight)
+            made = features_of(makes, keys, source="s", encoder=encoder)
+            assert made[:, 0].tolist() == [0, int(weight), 2 * int(weight)], "other weights at the same place"
+        (tmp_path / "w.txt").unlink()
+        with pytest.raises(MissingAssetError, match=r"w\.txt is not there"):
+            features_of(makes, keys, source="s", encoder=encoder)
 
     def test_are_those_of_the_encoder(self):
         made, makes, keys = self.pictures(3)
@@ -503,9 +543,22 @@ class TestPicturesOfTheUser:
             for frame, light in enumerate((colour, (45, 45, 45), colour)):
                 self.picture(tmp_path / "queries" / name / "seen" / f"{frame}.png", light, chance)
         self.picture(tmp_path / "queries" / "bob" / "unseen" / "0.png", (45, 45, 45), chance)
-        made = user_gallery(tmp_path, encoder="picky/least=70")
+        told = []
+        made = user_gallery(tmp_path, encoder="picky/least=70", tell=told.append)
         assert made.tracks.tolist() == [0, 0, 1, 1], "of three frames each, and a third track that had one"
-        assert made.source == "gallery -> queries, picky/least=70, 3 of 9 pictures left out"
+        assert made.source == "gallery -> queries, picky/least=70, 3 of 9 pictures left out, 1 of 3 tracks left out"
+        assert "left out, as no frame of it has features: bob/unseen" in told
+
+    def test_classes_that_are_asked_about_and_unknown_are_named(self, tmp_path, picky):
+        chance, told = np.random.default_rng(0), []
+        for name in ("ann", "bob", "eve"):
+            self.picture(tmp_path / "queries" / name / "0.png", (200, 90, 90), chance)
+            if name != "eve":
+                self.picture(tmp_path / "gallery" / name / "0.png", (200, 90, 90), chance)
+        made = user_gallery(tmp_path, encoder="picky", tell=told.append)
+        assert made.truth.tolist() == [0, 1, -1]
+        assert made.source.endswith(", 1 class asked about and not in the gallery (1 queries)")
+        assert [line for line in told if line.endswith("every answer is wrong: eve (1 of 3 queries)")]
 
     def test_are_decoded_as_the_encoder_wants_them(self, tmp_path, picky, monkeypatch):
         """As large as its `short_side` says; a library's decode would be a quarter of that here."""

@@ -40,7 +40,7 @@ def ensemble(models: tuple[Path, ...], out: Path, **asked: Any) -> None:
     """
     from lightmeter.heads.answering import load_answering
     from lightmeter.heads.ensemble import combining
-    from lightmeter.library.fitting import facts
+    from lightmeter.library.scoring import facts
     from lightmeter.meter.cost import measure
     from lightmeter.meter.units import bytes_text, count_text
 
@@ -75,8 +75,9 @@ def _combined(
     members: list[Answering], recipe: Mean | Max | ForestVotes, asked: dict[str, Any]
 ) -> EnsembleClassifier:  # fmt: skip
     from lightmeter.heads.ensemble import ForestVotes, fit_ensemble
-    from lightmeter.library.fitting import matched
+    from lightmeter.heads.examples import is_rated
     from lightmeter.library.labelled import Relabelled, open_examples
+    from lightmeter.library.scoring import matched
     from lightmeter.report.progress import Progress
 
     if not isinstance(recipe, ForestVotes):
@@ -89,6 +90,8 @@ def _combined(
         say(note, quiet=asked["quiet"])
     examples, names = opened.examples, members[0].label_names
     assert examples.labels is not None, "they are labelled"
+    if is_rated(examples):
+        raise click.UsageError("--data must say all labels of every item, got segments of which people rated some")
     turned = matched(names, examples.label_names, examples.labels)(examples.labels)
     with Progress("ensemble", len(examples), quiet=asked["quiet"]) as line:
         known = Relabelled(examples, names, turned)

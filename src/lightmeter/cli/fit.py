@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lightmeter.library.labelled import Opened
     from lightmeter.meter.cost import Cost
     from lightmeter.metrics.ranking import VideoQuality
+    from lightmeter.metrics.segments import SegmentQuality
     from lightmeter.report.progress import Progress
 
 
@@ -148,7 +149,7 @@ class _Speed:
 
 
 def _show(out: Path, fitted: Fitted, cost: Cost, examples_per_s: float | None, asked: dict[str, Any]) -> None:
-    from lightmeter.library.fitting import evaluate, facts
+    from lightmeter.library.scoring import evaluate, facts
     from lightmeter.meter.cost import measure
     from lightmeter.meter.units import bytes_text, count_text
 
@@ -175,12 +176,16 @@ def _show(out: Path, fitted: Fitted, cost: Cost, examples_per_s: float | None, a
             f"kept as {shrunk['format']} in place of {bytes_text(shrunk['from_bytes'])}: answers differ by "
             f"{shrunk['divergence']:.3g} nats an item ({'kept from learning' if fitted.dev else 'learnt from'})"
         )
-    if quality is not None and price is not None:
-        click.echo(f"of {quality.videos} kept from learning: {quality_text(quality)} · {price.text()}")
+    if fitted.dev is not None and quality is not None and price is not None:
+        click.echo(f"of {len(fitted.dev)} kept from learning: {quality_text(quality)} · {price.text()}")
 
 
-def quality_text(quality: VideoQuality) -> str:
-    """GAP and the rest in one line."""
+def quality_text(quality: VideoQuality | SegmentQuality) -> str:
+    """GAP and the rest in one line; MAP of rated segments."""
+    from lightmeter.metrics.segments import SegmentQuality
+
+    if isinstance(quality, SegmentQuality):
+        return f"MAP {quality.map:.4f} of {quality.rated} rated pairs"
     return (
         f"GAP {quality.gap:.4f} (equal scores: {quality.gap_worst:.4f} to {quality.gap_best:.4f}) · "
         f"Hit@1 {quality.hit_at_1:.4f} · PERR {quality.perr:.4f} · mAP {quality.map:.4f}"

@@ -40,8 +40,8 @@ def predict(model: Path, data: Path, top: int | None, **asked: Any) -> None:
     much the logit of a label falls when a block, a second or a word is left out.
     """
     from lightmeter.heads.answering import load_answering
-    from lightmeter.library.fitting import predictions
     from lightmeter.library.labelled import open_examples
+    from lightmeter.library.scoring import predictions
     from lightmeter.meter.cost import measure
     from lightmeter.report.progress import Progress
 

@@ -12,11 +12,11 @@ from lightmeter.cli.options import (
     Finite,
     emit,
     json_option,
-    quiet_option,
     refuse_here,
     say,
     seed_option,
     shown_path,
+    talk_options,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @seed_option
 @json_option
-@quiet_option
+@talk_options
 def recognise(gallery: Path, queries: tuple[Path, ...], **asked: Any) -> None:
     """Say of which class of GALLERY each QUERY is: a picture or a video.
 
@@ -75,7 +75,7 @@ def recognise(gallery: Path, queries: tuple[Path, ...], **asked: Any) -> None:
     with measure() as opening:
         opened = _opened(gallery, asked)
     if not asked["quiet"] and not asked["as_json"]:
-        _tell_gallery(opened, opening.cost.text())
+        _tell_gallery(opened, opening.cost.text(), verbose=asked["verbose"])
     failed = 0
     quiet = asked["quiet"] or len(files) < 8
     with measure() as asking, engine_progress("encode", quiet=quiet) as heard:
@@ -99,6 +99,7 @@ def _opened(gallery: Path, asked: dict[str, Any]) -> Opened:
 
     plan = Budget(at_least=asked["at_least"], seed=asked["seed"])
     root = None if is_library(gallery) else gallery
+    left_out: dict[str, str] = {}
     index_spec, encoder = asked["index"], None
     if index_spec != "auto":
         index_by_cosine(index_spec)  # a mistake here must not cost the indexing
@@ -116,9 +117,9 @@ def _opened(gallery: Path, asked: dict[str, Any]) -> Opened:
             done = index_classes(gallery, library, encoder=encoder, events=heard, waiting=say)
         if done.stopped:
             raise KeyboardInterrupt  # half a gallery gives wrong answers
-        for path, reason in done.failed.items():
-            say(f"left out: {path}: {reason}", quiet=asked["quiet"])
+        left_out = done.failed
     opened = open_gallery(library, root=root, encoder=encoder, index_spec=index_spec, plan=plan)
+    opened = replace(opened, left_out=left_out)
     if asked["unknown_at_risk"] is None:
         return opened
     recogniser = opened.recogniser.with_unknown(
@@ -127,13 +128,18 @@ def _opened(gallery: Path, asked: dict[str, Any]) -> Opened:
     return replace(opened, recogniser=recogniser)
 
 
-def _tell_gallery(opened: Opened, price: str) -> None:
+def _tell_gallery(opened: Opened, price: str, *, verbose: bool) -> None:
     from lightmeter.report.text import table
 
     gallery = opened.recogniser.gallery
     say(f"classes: {len(gallery.names)}, rows: {len(gallery.vectors)} of {opened.spec} · {price}")
     for note in opened.notes:
         say(note)
+    if opened.left_out and not verbose:
+        path, reason = next(iter(opened.left_out.items()))
+        say(f"left out, cannot be used: {len(opened.left_out)} of the files, such as {path}: {reason} (-v names all)")
+    for path, reason in opened.left_out.items() if verbose else ():
+        say(f"left out: {path}: {reason}")
     if opened.choice is not None and opened.remembered:
         say(f"{opened.choice.spec} answers, as measured on {opened.choice.date[:10]} with {opened.choice.rows} rows")
     elif opened.choice is not None:
@@ -206,14 +212,18 @@ def _label(answer: Recognition, opened: Opened) -> str:
 
 
 def _certificate(answer: Recognition, opened: Opened) -> str:
-    """Proven or not, and the share of the gallery's bytes that was read for it."""
+    """Proven or not, and the share of the gallery's bytes that was read for it.
+
+    An index reads bytes of its own beside the rows', its basis above all: of a small gallery more than its rows have.
+    """
     certificate = answer.certificate
     if certificate is None:
         return "none: this index cannot tell"
     share = certificate.bytes_read / opened.recogniser.gallery.vectors.nbytes
     frames = f", {answer.frames} frames" if answer.frames > 1 else ""
     proof = "exact" if certificate.exact else "not proven"
-    return f"{proof}: {certificate.refined} rows measured, {share:.0%} of the bytes read{frames}"
+    read = f"{share:.0%} of the bytes read" if share <= 1 else f"{share:.1f} x the rows' bytes read, mostly the index's"
+    return f"{proof}: {certificate.refined} rows measured, {read}{frames}"
 
 
 def _summary(opened: Opened, opening: dict[str, Any], asking: dict[str, Any], queries: int) -> dict[str, Any]:
@@ -222,7 +232,7 @@ def _summary(opened: Opened, opening: dict[str, Any], asking: dict[str, Any], qu
         "queries": queries, "classes": len(opened.recogniser.gallery.names),
         "rows": len(opened.recogniser.gallery.vectors), "encoder": opened.spec,
         "index": opened.index,
-        "notes": list(opened.notes),
+        "notes": list(opened.notes), "left_out": dict(opened.left_out),
         "trials": None if choice is None else [trial.as_json() for trial in choice.trials],
         "skipped": None if choice is None else choice.skipped,
         "roofline_s": None if choice is None else choice.roofline_s,

@@ -9,9 +9,11 @@ import click
 
 from lightmeter.cli.options import emit, json_option, quiet_option, refuse_here, say, seed_option
 from lightmeter.cli.yt8m_extract import extract
+from lightmeter.cli.yt8m_words import words
 
 if TYPE_CHECKING:
     from lightmeter.library.yt8m.convert import Conversion
+    from lightmeter.library.yt8m.tfrecord import Problem
 
 
 @click.group(
@@ -219,9 +221,50 @@ def _conversion(asked: dict[str, Any]) -> Conversion:
 def evaluate(answers: Path, examples: Path, top: int, as_json: bool, quiet: bool) -> None:
     """Score a CSV of answers, as on Kaggle, against the labels of a set.
 
-    The CSV is VideoId,LabelConfidencePairs. Of classes that a line does not list nothing is known: they are no answers
-    of confidence 0. Videos without a line count, with no answers. Ends with code 3 when lines were left out.
+    The CSV is VideoId,LabelConfidencePairs, or of segments (2019) Class,Segments. Of classes that a line does not list
+    nothing is known: they are no answers of confidence 0. Videos without a line count, with no answers. Of segments the
+    pairs that people rated count. Ends with code 3 when lines were left out.
     """
+    from lightmeter.library.yt8m.segment_answers import is_of_segments
+
+    if is_of_segments(answers):
+        refuse_here(("top",), "is for VideoId,LabelConfidencePairs: a list of segments counts as a whole")
+        raise SystemExit(_evaluate_segments(answers, examples, as_json, quiet))
+    raise SystemExit(_evaluate_videos(answers, examples, top, as_json, quiet))
+
+
+def _evaluate_segments(answers: Path, examples: Path, as_json: bool, quiet: bool) -> int:
+    from lightmeter.library.example_set import open_set
+    from lightmeter.library.yt8m.segment_answers import score_segments
+    from lightmeter.meter.cost import measure
+
+    with measure() as meter:
+        scored = score_segments(answers, open_set(examples))
+    quality = scored.quality
+    if as_json:
+        counts = {"missing": scored.missing, "unknown": scored.unknown, "cost": meter.cost.as_json()}
+        emit([{**quality.as_json(), **counts}], "yt8m.evaluate.segments/1")
+        emit((each.as_json() for each in scored.problems), "yt8m.evaluate.line/1")
+    else:
+        click.echo(
+            f"MAP {quality.map:.5f} · {quality.segments} segments, {quality.rated} rated pairs, {quality.labels} right"
+        )
+        say(
+            f"{scored.missing} classes with labels have no line, {scored.unknown} listed segments are not in the set "
+            f"(nobody rated them), {len(scored.problems)} lines cannot be read; {meter.cost.text()}",
+            quiet=quiet,
+        )
+        _say_problems(scored.problems, quiet)
+    return 3 if scored.problems else 0
+
+
+def _say_problems(problems: tuple[Problem, ...], quiet: bool) -> None:
+    for each in problems[:10]:
+        place = f"line {each.offset}" if each.offset else each.id
+        say(f"left out: {place}: {each.code}: {each.reason}", quiet=quiet)
+
+
+def _evaluate_videos(answers: Path, examples: Path, top: int, as_json: bool, quiet: bool) -> int:
     from lightmeter.library.example_set import open_set
     from lightmeter.library.yt8m.kaggle import score_answers
     from lightmeter.meter.cost import measure
@@ -244,10 +287,9 @@ def evaluate(answers: Path, examples: Path, top: int, as_json: bool, quiet: bool
             f"lines are of videos that the set has not, {len(scored.problems)} cannot be read; {meter.cost.text()}",
             quiet=quiet,
         )
-        for each in scored.problems[:10]:
-            place = f"line {each.offset}" if each.offset else each.id
-            say(f"left out: {place}: {each.code}: {each.reason}", quiet=quiet)
-    raise SystemExit(3 if scored.problems or scored.unknown else 0)
+        _say_problems(scored.problems, quiet)
+    return 3 if scored.problems or scored.unknown else 0
 
 
 yt8m.add_command(extract)
+yt8m.add_command(words)

@@ -30,7 +30,8 @@ class DlibFace(Spelled):
 
     encode: N pictures -> float32 [N, 128], not unit rows (about 1.4 long).  Cost: 0.25 G MACs, 0.15 s of CPU a
     picture; with the search of `view=face` 0.25 s (docs/results/dlib-face.json).
-    Two pictures of one person are nearer than 0.6, says its author; 99.38 % of the pairs of LFW are told apart so.
+    Two pictures of one person are nearer than 0.6 by Euclidean distance, says its author; 99.38 % of the pairs of LFW
+    are told apart so. Everything here compares by cosine (docs/faces.md says what 0.6 becomes).
     Source: King 2017, dlib_face_recognition_resnet_model_v1 (CC0), blog.dlib.net, "High Quality Face Recognition with
     Deep Metric Learning"; network after He et al. 2015, arXiv:1512.03385. Runs dlib, one thread.
 

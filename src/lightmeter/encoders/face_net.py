@@ -29,7 +29,7 @@ _lock = threading.Lock()
 class NetFile:
     """Which file holds which network.
 
-    file: absolute; PyTorch (zip or legacy) or safetensors · sha256: first hex digits that its hash must have, "" for any
+    file: absolute; PyTorch (zip or legacy) or safetensors · sha256: first digits that its hash must have, "" for any
     encoder: name of the encoder, with the options that choose the network · published: what the file is and whose
     head: names of the layer of classes, which is left out · prepared: names and values as the network has them
     """
@@ -65,7 +65,7 @@ def net_of(which: NetFile, make: Callable[[], Any]) -> Any:
     """The network with the file's weights, kept once a process and read again when the file has become another.
 
     make: a torch module, called with the meta device, so that no weights are drawn
-    Raises MissingAssetError (no such file), InvalidValueError (another network, another hash, not a checkpoint),
+    Raises MissingAssetError (no such file, or one of another hash), InvalidValueError (another network, no checkpoint),
     UnsafeFileError.  Cost: once, the reading of the file; memory: the file and the weights, without the classes.
     """
     torch = need("torch", "torch")
@@ -86,7 +86,7 @@ def loaded(which: NetFile, make: Callable[[], Any]) -> Any:
     path = which.file
     _stamp(path, which)
     if which.sha256 and not content_sha256(path).startswith(which.sha256):
-        raise InvalidValueError(f"{path} must have the sha256 {which.sha256}…, got {content_sha256(path)[:16]}…: "
+        raise MissingAssetError(f"{path} must have the sha256 {which.sha256}…, got {content_sha256(path)[:16]}…: "
                                 "put back the file that was meant, or name the hash of this one and index again"
                                 )  # fmt: skip
     with torch.device("meta"):

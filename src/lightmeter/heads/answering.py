@@ -203,12 +203,13 @@ def load_answering(folder: Path) -> Answering:
 
 
 def _loaders() -> dict[str, Callable[[Path], Answering]]:
-    from lightmeter.heads import classifier, ensemble, label_ridge
+    from lightmeter.heads import classifier, ensemble, label_ridge, unigram
 
     return {
         classifier.SCHEMA: classifier.Classifier.load,
         ensemble.SCHEMA: ensemble.EnsembleClassifier.load,
         label_ridge.SCHEMA: label_ridge.LabelRidgeModel.load,
+        unigram.SCHEMA: unigram.UnigramClassifier.load,
     }
 
 

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from lightmeter.heads.examples import Block, BlockKind
 from lightmeter.heads.frame_heads import check_sizes
-from lightmeter.heads.net_head import check_blocks
+from lightmeter.heads.net_head import check_blocks, check_most
 from lightmeter.parts import Spelled, need
 
+_MOST_LINKS = 64
 _TAKES: tuple[BlockKind, ...] = ("features",)
 
 
@@ -18,8 +19,8 @@ _TAKES: tuple[BlockKind, ...] = ("features",)
 class Chain(Spelled):
     """Mixtures of experts in a chain, each reading what the ones before it believed: labels help each other.
 
-    links: mixtures before the last · cells: numbers that each hands on · normalise, missing: how blocks are joined, see
-    `nets.joined`.  Every mixture gets a loss of its own (`stages`).
+    links: mixtures before the last, 64 at most · cells: numbers that each hands on · normalise, missing: how blocks are
+    joined, see `nets.joined`.  Every mixture gets a loss of its own (`stages`).
     Source: Wang et al. 2017, arXiv:1706.05150, §3; `nets.chain`.
     """
 
@@ -33,6 +34,7 @@ class Chain(Spelled):
 
     def __post_init__(self) -> None:
         check_sizes(self, "experts", "links", "cells")
+        check_most(self, _MOST_LINKS, "links")
 
     def net(self, blocks: Sequence[Block], classes: int) -> Any:
         """Fresh weights by torch's generator."""

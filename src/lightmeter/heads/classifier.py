@@ -201,4 +201,6 @@ def _loaded_part(
     for name, wanted in state.items():
         shape = [length or None for length in wanted.shape]
         made[name] = expect(arrays, f"{at}.{name}", str(wanted.dtype).removeprefix("torch."), *shape)
+        if name.rpartition(".")[2] == "running_var":  # its root is divided by
+            insist(not (made[name] < 0).any(), f"{at}.{name} of a model must be 0 or more, got {made[name].min()}")
     return Part(first, last, made)

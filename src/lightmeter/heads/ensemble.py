@@ -14,7 +14,7 @@ from lightmeter.assets.files import file_sha256
 from lightmeter.assets.saving import ABOUT, expect_count, expect_recipe, insist, load_model, save_model
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.heads.answering import Answering, Spelling, check_batch, load_answering, narrowed, view_of
-from lightmeter.heads.examples import Batch, Block, Examples
+from lightmeter.heads.examples import Batch, Block, Examples, is_rated
 from lightmeter.heads.forest import Forest, ForestModel
 from lightmeter.metrics.top import top_scores
 from lightmeter.parts import Spelled, build
@@ -433,6 +433,8 @@ def fit_ensemble(
         return EnsembleClassifier(bare.members, recipe, about)
     if examples is None or examples.labels is None or not len(examples.labels.classes):
         raise InvalidValueError(f"{recipe.spec} must learn from labelled examples, got none: give some with labels")
+    if is_rated(examples):
+        raise InvalidValueError(f"{recipe.spec} must know all classes of every item, got rated segments: take mean")
     if tuple(examples.label_names) != bare.label_names:
         raise InvalidValueError("examples must have the labels of the members in their order, got others")
     view = bare.view(examples)

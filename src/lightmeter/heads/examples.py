@@ -93,6 +93,14 @@ class Examples(Protocol):
         ...
 
 
+def is_rated(examples: Examples) -> bool:
+    """Whether people rated items class by class (`Batch.rated`), so that of the other classes nothing is known.
+
+    A set is rated as a whole or not at all.  Cost: one item is read.
+    """
+    return bool(len(examples)) and examples.batch(np.zeros(1, np.int64)).rated is not None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrayExamples:
     """Examples that lie in memory.

@@ -40,12 +40,16 @@ def sources_of(head: NetHead, blocks: Sequence[Block]) -> Sources:
     return Sources(frames, tuple(source for kind, source in placed if kind == "features"))
 
 
+MOST = {"layers": 64, "frames": 3600}
+"""Of sizes that cost something before any weight is compared: a recipe also comes with models that others made."""
+
+
 def check_sizes(recipe: Any, *names: str) -> None:
-    """Raise InvalidValueError where a size of a recipe is below 1; none is let pass."""
+    """Raise InvalidValueError where a size of a recipe is below 1 or above `MOST`; none is let pass."""
     for name in names:
-        size = getattr(recipe, name)
-        if size is not None and size < 1:
-            raise InvalidValueError(f"{name} must be 1 or more, got {size}")
+        size, most = getattr(recipe, name), MOST.get(name)
+        if size is not None and (size < 1 or (most is not None and size > most)):
+            raise InvalidValueError(f"{name} must be {f'1 to {most}' if most else '1 or more'}, got {size}")
 
 
 def check_share(name: str, share: float) -> None:

@@ -14,7 +14,7 @@ from lightmeter.assets.files import file_sha256
 from lightmeter.assets.saving import ABOUT, expect, expect_recipe, insist, load_model, save_model
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.heads.answering import check_batch, loaded_blocks, loaded_names, view_of
-from lightmeter.heads.examples import Batch, Block, BlockKind, Examples
+from lightmeter.heads.examples import Batch, Block, BlockKind, Examples, is_rated
 from lightmeter.heads.net_head import check_blocks
 from lightmeter.heads.platt import Platt
 from lightmeter.heads.ridge import Ridge, RidgeModel
@@ -57,6 +57,10 @@ class LabelRidge(Spelled):
         labels = examples.labels
         if labels is None or not len(labels.classes):
             raise InvalidValueError("examples must have labels to be learnt from, got none of them labelled")
+        if is_rated(examples):
+            raise InvalidValueError(
+                "a closed form must know all classes of every item, got segments of which people rated some: take moe"
+            )
         rows = np.concatenate([
             joined(examples.batch(np.arange(at, min(at + _ROWS, len(examples)))), examples.blocks, self.normalise)
             for at in range(0, len(examples), _ROWS)

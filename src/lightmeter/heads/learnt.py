@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lightmeter.encoders.by_path import settle
 from lightmeter.encoders.protocol import Encoder, Takes
 from lightmeter.errors import InvalidValueError, LightmeterError
 from lightmeter.heads.classifier import Classifier
@@ -30,6 +31,9 @@ class Learnt(Spelled):
     """
 
     model: Path
+
+    def __post_init__(self) -> None:
+        settle(self, "model")
 
     @property
     def base(self) -> str:

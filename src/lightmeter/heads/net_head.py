@@ -112,6 +112,17 @@ def _names(*methods: str) -> str:
     return ", ".join(sorted(found))
 
 
+def check_most(recipe: object, most: int, *names: str) -> None:
+    """Raise InvalidValueError where a number of a recipe that counts modules is above `most`.
+
+    A recipe also comes with models that others made: none may build modules without end before shapes are compared.
+    """
+    for name in names:
+        count = getattr(recipe, name)
+        if count > most:
+            raise InvalidValueError(f"{name} must be 1 to {most}, got {count}")
+
+
 def check_blocks(head: Reader, blocks: Sequence[Block]) -> None:
     """Hold blocks to what a head reads; raises InvalidValueError that names what to choose with --blocks."""
     wrong = [block for block in blocks if block.kind not in head.takes]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lightmeter.errors import InvalidValueError
 from lightmeter.heads.examples import Block, BlockKind
 from lightmeter.heads.frame_heads import check_share, check_sizes
-from lightmeter.heads.net_head import check_blocks
+from lightmeter.heads.net_head import check_blocks, check_most
 from lightmeter.parts import Spelled, need
 
 if TYPE_CHECKING:
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 _TAKES_FEATURES: tuple[BlockKind, ...] = ("features",)
 _TAKES_TOKENS: tuple[BlockKind, ...] = ("tokens",)
+_MOST_LAYERS = 16
+_MOST_WIDTHS = 64
 
 
 @dataclass(frozen=True)
 class KeywordMlp(Spelled):
     """Two wide ReLU layers and a sigmoid a class, over the features of a video (the seed: a histogram of keywords).
 
-    widths: of the layers · dropout: share left out after each · normalise, missing: how blocks are joined, see
-    `nets.joined`; the seed feeds counts as they are
+    widths: of the layers, 16 of them at most · dropout: share left out after each · normalise, missing: how blocks
+    are joined, see `nets.joined`; the seed feeds counts as they are
     Cost (1,024 -> 4,716 classes): 12.8 M weights and MACs.
     Source: Wang et al. 2017, arXiv:1706.05461, §3.3; `nets.keyword_mlp`.  The seed trains it by
     `adam/lr=0.001,batch=64,epochs=4` on videos with keywords only.
@@ -40,6 +42,8 @@ class KeywordMlp(Spelled):
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1:
             raise InvalidValueError(f"widths must be one or more numbers from 1 on, got {list(self.widths)}")
+        if len(self.widths) > _MOST_LAYERS:
+            raise InvalidValueError(f"widths must be of {_MOST_LAYERS} layers at most, got {len(self.widths)}")
         check_share("dropout", self.dropout)
 
     def net(self, blocks: Sequence[Block], classes: int) -> Any:
@@ -60,8 +64,8 @@ class TextCnn(Spelled):
     vectors: word vectors by name or path as `encoders.word_vectors.open_vectors` has it, those that numbered the words
     of the set; they stay as they are and are saved with the net. A number: so many words' vectors are learnt
     dim: numbers of a word's vector
-    widths: convolutions of 1 to this many words, `filters` of each · padding: `published` counts empty places in the
-    maximum, `masked` does not
+    widths: convolutions of 1 to this many words, 64 at most, `filters` of each · padding: `published` counts empty
+    places in the maximum, `masked` does not
     Cost (40 words, 300 numbers each, 4,716 classes): 41.7 M weights without word vectors, 257 M MACs.
     Source: Wang et al. 2017, arXiv:1706.05461, §3.4; `nets.text_cnn`.  The seed trains it by
     `adam/lr=0.001,batch=512,epochs=5,l2=1e-07`, by the mean of the loss over classes where the starter code sums.
@@ -81,6 +85,7 @@ class TextCnn(Spelled):
         if isinstance(self.vectors, int):
             check_sizes(self, "vectors")
         check_sizes(self, "dim", "widths", "filters", "hidden")
+        check_most(self, _MOST_WIDTHS, "widths")
         check_share("dropout", self.dropout)
 
     def net(self, blocks: Sequence[Block], classes: int) -> Any:

@@ -16,10 +16,10 @@ from lightmeter.engines.stop import Stop
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.heads.checkpoints import Checkpoints, begun_run
 from lightmeter.heads.classifier import Classifier, Part
-from lightmeter.heads.examples import Batch, Examples
+from lightmeter.heads.examples import Batch, Examples, is_rated
 from lightmeter.heads.feeding import Feed, Teacher, class_shares
 from lightmeter.heads.learner import Learner, measured_precision
-from lightmeter.heads.losses import CrossEntropy, Loss
+from lightmeter.heads.losses import CrossEntropy, LogitAdjusted, Loss
 from lightmeter.heads.net_head import NetHead, SeparableHead, check_blocks
 from lightmeter.heads.order import Order
 from lightmeter.metrics.ranking import VideoScores
@@ -110,7 +110,8 @@ class Told:
 
     done, total: examples, each counted once an epoch and shard · began: those of them that an earlier call had done
     loss: mean since it was told last, without l2
-    gap: GAP@20 of some of the last batch as it was learnt from; None while a shard of the classes learns
+    gap: GAP@20 of some of the last batch as it was learnt from; None while a shard of the classes learns, and of rated
+    segments
     part, parts: which shard of how many
     """
 
@@ -189,6 +190,10 @@ class _Run:
         labels = examples.labels
         if labels is None or not len(labels.classes):
             raise InvalidValueError("examples must have labels to be learnt from, got none of them labelled")
+        if isinstance(training.loss, LogitAdjusted) and is_rated(examples):
+            raise InvalidValueError(
+                "logit-adjusted must know how common classes are, got segments of which some are rated: take loss=bce"
+            )
         self.labels, self.fingerprint = labels, examples.fingerprint
         if bool(training.distil) != (plan.teacher is not None):
             raise InvalidValueError("distil and a teacher go together: give both, or neither")
@@ -306,6 +311,8 @@ class _Voice:
 
     def _gap(self, batch: Batch, scores: Any) -> float | None:
         assert batch.labels is not None
+        if batch.rated is not None:  # of most classes nobody knows
+            return None
         rows = np.arange(min(len(batch), _TOLD_ROWS))
         some: Array = scores[: len(rows)].float().clamp(0, 1).numpy()
         labels = batch.labels.take(rows)

@@ -128,6 +128,10 @@ class ExampleSet:
         view: Array = self._column(at, name)[ends[row] : ends[row + 1]]
         return view
 
+    def stored(self, shard: int, name: str) -> Array:
+        """A block of a shard as it lies on disk, items or all frames of all items x dim: a view, nothing is copied."""
+        return self._column(shard, name)
+
     def verify(self, beat: Callable[[], None] | None = None) -> list[str]:
         """Names of the files whose content is not what was written; empty: all is well.
 

@@ -13,7 +13,7 @@ from lightmeter.errors import LightmeterError
 from lightmeter.heads.answering import Answering
 from lightmeter.heads.contributions import Contributions, contributions, strongest
 from lightmeter.heads.examples import Block, Examples
-from lightmeter.library.fitting import scored
+from lightmeter.library.scoring import scored
 from lightmeter.metrics.top import top_scores
 from lightmeter.parts import build
 

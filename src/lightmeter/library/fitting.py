@@ -1,9 +1,9 @@
-"""Classifiers fitted on sets and libraries, kept in a folder, asked and scored: `fit`, `predict`, `evaluate`."""
+"""Classifiers fitted on sets and libraries and kept in a folder; `library.scoring` asks and scores them."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from lightmeter.assets.files import file_sha256
 from lightmeter.engines.events import Event
-from lightmeter.errors import InvalidValueError, nearest
+from lightmeter.errors import InvalidValueError
 from lightmeter.heads.answering import Answering, load_answering, narrowed
 from lightmeter.heads.classifier import Classifier
 from lightmeter.heads.examples import Batch, Block, Chosen, Examples
@@ -21,15 +21,12 @@ from lightmeter.heads.small import shrink
 from lightmeter.heads.training import Adam, Plan, Told, fit_net
 from lightmeter.library.example_layout import MANIFEST
 from lightmeter.library.example_set import open_set
+from lightmeter.library.scoring import COUNTS
 from lightmeter.library.sharding import FitShards, fit_sharded
-from lightmeter.metrics.ranking import VideoScores
-from lightmeter.metrics.top import top_scores
-from lightmeter.types import Array, Labels
+from lightmeter.types import Array
 
 TRAINING = "training"
 """Folder below a model's where checkpoints stand while it learns."""
-_BATCH_BYTES = 64 << 20
-_FRAMES = 300
 _DEV = 0xDE7
 
 
@@ -88,10 +85,17 @@ def fit(examples: Examples, out: Path, options: FitOptions, *, tell: Callable[[T
             head, learn, training=options.training, seed=options.seed, folder=out / TRAINING, plan=options.plan,
             tell=tell,
         )  # fmt: skip
-        classifier: Answering = net if options.most_bytes is None else _shrunk(net, options.most_bytes, dev or learn)
+        net = net if options.most_bytes is None else _shrunk(net, options.most_bytes, dev or learn)
+        classifier: Answering = replace(net, about={**net.about, COUNTS: _label_counts(learn)})
     else:
-        classifier = head.fit(learn, about=_run_of(learn, options))
+        classifier = head.fit(learn, about={**_run_of(learn, options), COUNTS: _label_counts(learn)})
     return Fitted(_kept(classifier, out), len(learn), dev, again=False)
+
+
+def _label_counts(examples: Examples) -> list[int]:
+    """How often each label is there: `evaluate --deep` ranks classes by it."""
+    labels = examples.labels
+    return [] if labels is None else np.bincount(labels.classes, minlength=labels.count).tolist()
 
 
 def _shrunk(net: Classifier, most_bytes: int, compared: Examples) -> Classifier:
@@ -172,6 +176,7 @@ def fit_on(
     )  # fmt: skip
     shards = -(-len(chosen.label_names) // options.plan.class_shard)
     classifier = fit_sharded(stage, engine=engine, events=None if events is None else lambda e: events(e, shards))
+    classifier = replace(classifier, about={**classifier.about, COUNTS: _label_counts(chosen)})
     return Fitted(_kept(classifier, out), len(chosen), None, again=False)
 
 
@@ -186,98 +191,6 @@ def _kept(classifier: Answering, out: Path) -> Answering:
     classifier.save(out)
     shutil.rmtree(out / TRAINING, ignore_errors=True)
     return load_answering(out)
-
-
-# -- asking -----------------------------------------------------------------------------------------------------------
-
-
-def rows_at_once(blocks: Sequence[Block]) -> int:
-    """Examples that are read together, for batches of some 64 MB."""
-    size = sum(4 * block.dim * (_FRAMES if block.kind == "frames" else 1) for block in blocks)
-    return max(1, min(1024, _BATCH_BYTES // size))
-
-
-def scored(classifier: Answering, examples: Examples) -> Iterator[tuple[Array, Array, Labels | None]]:
-    """Batch by batch: row numbers int [B], probabilities float32 [B, K], labels as the set has them.
-
-    examples: as `Classifier.view` gives them.
-    """
-    step = rows_at_once(examples.blocks)
-    for start in range(0, len(examples), step):
-        rows = np.arange(start, min(start + step, len(examples)))
-        batch = examples.batch(rows)
-        yield rows, classifier.scores(batch), batch.labels
-
-
-def evaluate(
-    classifier: Answering, examples: Examples, *, top: int = 20, tell: Callable[[int], None] | None = None
-) -> VideoScores:
-    """All that metrics need of a classifier's answers on a labelled set (as `Classifier.view` gives it).
-
-    tell: hears after every batch how many were scored.  Raises InvalidValueError: no labels, or one that the classifier
-    does not know.
-    """
-    if examples.labels is None or not len(examples.labels.classes):
-        raise InvalidValueError("examples must have labels to be scored against, got none of them labelled")
-    turn = matched(classifier.label_names, examples.label_names, examples.labels)
-    scores = VideoScores(classifier.classes, top)
-    for rows, found, labels in scored(classifier, examples):
-        assert labels is not None
-        scores.update(found, turn(labels))
-        if tell:
-            tell(len(rows))
-    return scores
-
-
-def matched(model: Sequence[str], data: Sequence[str], labels: Labels) -> Callable[[Labels], Labels]:
-    """What turns the labels of a set into those of a model, by name.
-
-    Raises InvalidValueError for a label in use that the model does not know.
-    """
-    if tuple(model) == tuple(data):
-        return lambda each: each
-    number = {name: at for at, name in enumerate(model)}
-    used = np.unique(labels.classes).tolist()
-    unknown = [data[each] for each in used if data[each] not in number]
-    if unknown:
-        raise InvalidValueError(
-            f"labels of the data must be known to the model, got {unknown[0]!r} and {len(unknown) - 1} others"
-            f"{nearest(unknown[0], model) if len(model) < 5000 else ''}: fit a model with them, or leave them out"
-        )
-    to = np.array([number.get(name, 0) for name in data], np.int64)
-
-    def turned(each: Labels) -> Labels:
-        rows = np.repeat(np.arange(len(each)), np.diff(each.offsets))
-        classes = to[each.classes]
-        order = np.lexsort((classes, rows))
-        return Labels(each.offsets, classes[order].astype(np.int32), len(model))
-
-    return turned
-
-
-def predictions(
-    classifier: Answering, examples: Examples, top: int
-) -> Iterator[tuple[list[str], Array, Array]]:  # fmt: skip
-    """Batch by batch: ids, the highest probabilities float32 [B, top], falling, and their classes int32 [B, top]."""
-    for rows, found, _ in scored(classifier, examples):
-        values, classes = top_scores(found, min(top, classifier.classes))
-        yield [examples.ids[row] for row in rows.tolist()], values, classes
-
-
-def facts(classifier: Answering) -> Mapping[str, Any]:
-    """What a model is, for people and programs."""
-    return {
-        "head": classifier.head.spec,
-        "blocks": [block.name for block in classifier.blocks],
-        "classes": classifier.classes,
-        "size_bytes": classifier.size_bytes,
-        "macs": classifier.macs,
-        **{
-            name: value
-            for name, value in classifier.about.items()
-            if name in ("training", "seed", "precision", "shrunk")
-        },
-    }
 
 
 def with_teacher(options: FitOptions, teacher: Path, examples: Examples) -> FitOptions:

@@ -1,4 +1,4 @@
-"""The rows of one file where an encoder may see nothing in some of its pictures, such as no face: those are left out."""
+"""The rows of one file whose pictures an encoder may refuse, such as those without a face: they are left out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lightmeter.engines.stage import Beat
 from lightmeter.errors import RejectedFileError
 from lightmeter.types import Array
 
@@ -15,35 +16,26 @@ class RowsOf:
     """What one encoder makes of the pictures, frames or windows of one file, chunk by chunk.
 
     kept: the places of those that have a row, from 0, rising · seen: how many there were
-    why: the encoder's first refusal, None where it took all
+    why: the encoder's first refusal, None where it took all · beat: called after each, the engine's sign of life
     """
 
-    def __init__(self, encoder: Any) -> None:
-        self.encoder = encoder
+    def __init__(self, encoder: Any, beat: Beat) -> None:
+        self.encoder, self.beat = encoder, beat
         self.kept: list[int] = []
         self.seen = 0
         self.why: RejectedFileError | None = None
         self._parts: list[Array] = []
 
     def add(self, items: Sequence[Any]) -> None:
-        """Encode some more; from the first refusal on one by one, as a refusal says nothing of the others."""
-        if self.why is None:
-            try:
-                self._keep(range(self.seen, self.seen + len(items)), self.encoder.encode(items))
-            except RejectedFileError as error:
-                self.why = error
-            else:
-                return
+        """Encode some more, one by one: a refusal says nothing of the others, and a slow encoder must be heard."""
         for item in items:
             try:
-                self._keep([self.seen], self.encoder.encode([item]))
-            except RejectedFileError:
-                self.seen += 1
-
-    def _keep(self, places: Sequence[int], rows: Array) -> None:
-        self.kept += places
-        self.seen += len(places)
-        self._parts.append(rows)
+                self._parts.append(self.encoder.encode([item]))
+                self.kept.append(self.seen)
+            except RejectedFileError as error:
+                self.why = self.why or error
+            self.seen += 1
+            self.beat()
 
     @property
     def rows(self) -> Array:

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +21,7 @@ from lightmeter.engines.stage import Beat, Failure, Result, Stage, Task
 from lightmeter.errors import RejectedFileError
 from lightmeter.library.leaving_out import RowsOf
 from lightmeter.library.room import room_bytes
-from lightmeter.library.stage import FRAMES_AT_ONCE, SOUND_WINDOW_S
+from lightmeter.library.stage import SOUND_WINDOW_S
 from lightmeter.media.sniff import sniff
 from lightmeter.parts import build
 from lightmeter.types import Array, Clip, Image
@@ -190,10 +189,9 @@ class EncodeStage:
         else:
             reader = FrameReader(path, fps=1.0, short_side=encoder.short_side, beat=beat)
             items = (Image(frame) for _, frame in reader)
-        made = RowsOf(encoder)
-        while chunk := list(islice(items, FRAMES_AT_ONCE)):
-            made.add(chunk)
-            beat()
+        made = RowsOf(encoder, beat)
+        for item in items:
+            made.add([item])
         made.check()
         notes = list(reader.notes) if reader is not None and reader.state == "damaged" else []
         said = [damage, *notes, made.said("frames")]

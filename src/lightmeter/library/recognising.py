@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Opened:
     paths: one a row, where its file was last seen · spec: of the encoder · index: spec of the index
     choice: how the index was chosen, None where it was named · remembered: whether that was measured by an earlier call
     notes: sentences about files that have no class, and about what makes it slow
+    left_out: files of the gallery that could not be used, path → reason
     """
 
     recogniser: Recogniser
@@ -51,6 +52,7 @@ class Opened:
     choice: Choice | None
     remembered: bool
     notes: tuple[str, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def is_library(folder: Path) -> bool:

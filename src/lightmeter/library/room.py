@@ -17,7 +17,8 @@ def room_bytes(encoders: Sequence[Any]) -> int:
 
     Twice the weights, since a file is in memory while it becomes a network, and 0.5 GB for all else.
     """
-    return max(Limits().memory_bytes, 2 * sum(encoder.size_bytes for encoder in encoders) + _BESIDE_BYTES)
+    weights_bytes = sum(int(encoder.size_bytes) for encoder in encoders)
+    return max(Limits().memory_bytes, 2 * weights_bytes + _BESIDE_BYTES)
 
 
 @contextmanager
@@ -29,8 +30,8 @@ def naming_the_limit(encoders: Sequence[Any], limits: Limits) -> Iterator[None]:
         needed = room_bytes(encoders)
         if limits.memory_bytes >= needed:
             raise
-        allowed = f"{limits.memory_bytes / 1e9:.1f}GB"
         raise WorkerError(
-            f"{error}; a worker with these encoders needs about {-(-needed // 100_000_000) / 10:.1f}GB and may take "
-            f"{allowed}: say --memory-limit {-(-needed // 100_000_000) / 10:.1f}GB, or leave it out"
+            f"workers must start, and may take {limits.memory_bytes / 1e9:.1f} GB where the weights of their encoders "
+            f"need about {needed / 1e9:.1f} GB: say --memory-limit {-(-needed // 100_000_000) / 10:.1f}GB, or leave it "
+            f"out (the worker said: {error})"
         ) from error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lightmeter.encoders.protocol import understands
-from lightmeter.errors import InvalidValueError, MissingAssetError, MissingExtraError
+from lightmeter.errors import InvalidValueError, MissingAssetError, MissingExtraError, RejectedFileError
 from lightmeter.library.calibrating import (
     answers_words,
     null_of,
@@ -252,11 +252,21 @@ def _ask_words(asked: _Asked, text: str) -> list[_Found]:
 def _ask_file(asked: _Asked, path: Path, takes: Literal["image", "sound"]) -> list[_Found]:
     from lightmeter.library.looking import encode_file  # a search by words must not pay for it: 0.1 CPU-s
 
-    found = []
+    found, failed, answered = [], [], False
+    evidence = "picture" if takes == "image" else "sound"
     for series, encoder in usable(asked.library):
-        if encoder.takes == takes and not answers_words(encoder) and null_of(asked.library, series, encoder)[0]:
-            evidence = "picture" if takes == "image" else "sound"
-            found += _ask(asked, series, encoder, evidence, thinned(encode_file(path, series.spec, takes)))
+        if encoder.takes != takes or answers_words(encoder) or not null_of(asked.library, series, encoder)[0]:
+            continue
+        try:
+            rows = thinned(encode_file(path, series.spec, takes))
+        except (MissingAssetError, MissingExtraError, RejectedFileError) as error:
+            failed.append(error)  # such as no face, or weights that are gone: others may answer
+            asked.notes.append(f"{evidence}: {encoder.spec} not asked, {error}")
+            continue
+        answered = True
+        found += _ask(asked, series, encoder, evidence, rows)
+    if failed and not answered:
+        raise failed[0]
     return found
 
 

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lightmeter.assets.files import file_sha256
+from lightmeter.assets.saving import ABOUT
 from lightmeter.engines.events import Event
 from lightmeter.engines.ledger import Ledger
 from lightmeter.engines.limits import Limits
 from lightmeter.engines.run import run
 from lightmeter.engines.stage import Beat, Failure, Result, Task
 from lightmeter.errors import InvalidValueError, WorkerError
+from lightmeter.heads.answering import Answering, load_answering
 from lightmeter.heads.classifier import Classifier
 from lightmeter.heads.examples import Chosen, Examples
 from lightmeter.heads.learner import measured_precision
 from lightmeter.heads.net_head import net_head
 from lightmeter.heads.training import Adam, Plan, class_ranges, fit_net
 from lightmeter.library.example_set import open_set
+from lightmeter.library.scoring import Scores, add, labels_turned, rows_at_once, scorer
 from lightmeter.metrics.ranking import VideoScores
+from lightmeter.metrics.segments import SegmentScores
 from lightmeter.parts import build
+from lightmeter.types import Labels
 
 TRAINING_LIMITS = Limits(silent_s=900.0, total_s=7 * 86_400.0, memory_bytes=16 << 30)
 SCORING_LIMITS = Limits(silent_s=300.0, memory_bytes=16 << 30)
-_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,54 +169,63 @@ class _Mover:
 
 @dataclass(slots=True)
 class ScoreRows:
-    """Scores a range of a set's items a task; a stage for any engine. model, data: folders"""
+    """Scores a range of a set's items a task; a stage for any engine.
+
+    model, data: folders · without: blocks to be taken for absent
+    """
 
     model: Path
     data: Path
     top: int = 20
-    _open: tuple[Classifier, Examples] | None = field(default=None, repr=False)
+    without: tuple[str, ...] = ()
+    _open: tuple[Answering, Examples, Callable[[Labels], Labels]] | None = field(default=None, repr=False)
 
     @property
     def fingerprint(self) -> str:
         """Names all that changes the results."""
-        return f"score-rows-1/model={self.model},data={open_set(self.data).fingerprint},top={self.top}"
+        model, data = file_sha256(self.model / ABOUT), open_set(self.data).fingerprint
+        return f"score-rows-2/model={model},data={data},top={self.top},without={','.join(self.without)}"
 
     def open(self) -> None:
         """Load the model and map the set."""
-        classifier = Classifier.load(self.model)
-        self._open = classifier, classifier.view(open_set(self.data))
+        classifier = load_answering(self.model)
+        examples = classifier.view(open_set(self.data), without=self.without)
+        self._open = classifier, examples, labels_turned(classifier.label_names, examples)
 
     def run(self, tasks: Sequence[Task], beat: Beat) -> Sequence[Result | Failure]:
-        """The state of `VideoScores` of each range."""
+        """The state of `VideoScores` of each range; of `SegmentScores`, where people rated class by class."""
         assert self._open is not None, "run before open"
-        classifier, examples = self._open
+        classifier, examples, turn = self._open
+        step = rows_at_once(examples.blocks)
         outcomes: list[Result | Failure] = []
         for task in tasks:
-            scores = VideoScores(classifier.classes, self.top)
-            for start in range(task.payload["first"], task.payload["last"], _ROWS):
-                batch = examples.batch(np.arange(start, min(start + _ROWS, task.payload["last"])))
-                assert batch.labels is not None
-                scores.update(classifier.scores(batch), batch.labels)
+            scores = scorer(classifier.classes, examples, self.top)
+            for start in range(task.payload["first"], task.payload["last"], step):
+                batch = examples.batch(np.arange(start, min(start + step, task.payload["last"])))
+                add(scores, classifier.scores(batch), batch, turn)
                 beat()
             outcomes.append(Result(task.key, scores.state()))
         return outcomes
 
 
 def score_sharded(
-    model: Path, data: Path, folder: Path, *, engine: Any, rows: int = 16_384, top: int = 20,
-    events: Callable[[Event], None] | None = None,
-) -> VideoScores:  # fmt: skip
+    stage: ScoreRows, folder: Path, *, engine: Any, rows: int = 16_384,
+    events: Callable[[Event, int], None] | None = None,
+) -> Scores:  # fmt: skip
     """The scores of a model on all items of a labelled set, a range of rows a task; `result()` gives the metrics.
 
-    Equal to scoring in one process, since `VideoScores` merges exactly. folder: of the run's ledger; nothing that was
-    scored is kept there, so a run that was killed starts anew.
+    Equal to scoring in one process (`scoring.evaluate`), since scores merge exactly. folder: of the run's ledger;
+    nothing that was scored is kept there, so a run that was killed starts anew.
+    events: hears every event of the engine, and how many ranges there are
     Raises InvalidValueError for a set without labels, WorkerError where a range could not be scored.
     Memory: about 7·top + 20 bytes an item here.
     """
-    examples = open_set(data)
-    if examples.labels is None:
-        raise InvalidValueError("a set must have labels to be scored against, got none of them labelled")
-    stage, kept = ScoreRows(model, data, top), _Merger()
+    stage, kept = replace(stage, model=stage.model.absolute(), data=stage.data.absolute(), _open=None), _Merger()
+    classifier = load_answering(stage.model)
+    examples = classifier.view(open_set(stage.data), without=stage.without)
+    labels_turned(classifier.label_names, examples)
+    step = rows_at_once(examples.blocks)
+    rows = rows // step * step or rows  # so that batches are those of one process, to the bit
     tasks = [
         Task(f"rows-{first}", {"first": first, "last": min(first + rows, len(examples))})
         for first in range(0, len(examples), rows)
@@ -220,27 +234,34 @@ def score_sharded(
         ledger.remember = False
         ledger.forget(ledger.failed(stage.fingerprint), stage.fingerprint)
         done = run(
-            stage, tasks, kept, ledger=ledger, engine=engine, limits=SCORING_LIMITS, batch_size=1, events=events
+            stage, tasks, kept, ledger=ledger, engine=engine, limits=SCORING_LIMITS, batch_size=1,
+            events=None if events is None else lambda event: events(event, len(tasks)),
         )  # fmt: skip
     if done.stopped:
         raise KeyboardInterrupt
     if done.failed:
         raise WorkerError(f"every range must be scored, got {kept.why}")
-    merged = VideoScores(len(examples.label_names), top)
-    for _, scores in sorted(kept.parts.items()):
-        merged = merged.merge(scores)
-    return merged
+    return kept.merged(scorer(classifier.classes, examples, stage.top))
 
 
 @dataclass(slots=True)
 class _Merger:
     """Keeps the state of each range, and why one failed."""
 
-    parts: dict[int, VideoScores] = field(default_factory=dict)
+    parts: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     why: str = ""
 
     def write(self, results: Sequence[Result], failures: Sequence[Failure]) -> None:
         for result in results:
-            self.parts[int(result.key.removeprefix("rows-"))] = VideoScores.from_state(result.value)
+            self.parts[int(result.key.removeprefix("rows-"))] = result.value
         for failure in failures:
             self.why = f"{failure.key}: {failure.reason}: {failure.detail}"
+
+    def merged(self, whole: Scores) -> Scores:
+        """All parts, in the order of the set."""
+        for _, state in sorted(self.parts.items()):
+            if isinstance(whole, VideoScores):
+                whole = whole.merge(VideoScores.from_state(state))
+            else:
+                whole = whole.merge(SegmentScores.from_state(state))
+        return whole

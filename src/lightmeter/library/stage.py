@@ -201,7 +201,7 @@ class _Encoding:
         return [build(spec, "encoder") for spec in {e.base for e in derived} if spec not in running]
 
     def _image(self, encoders: Sequence[Encoder]) -> dict[str, tuple[Array, Array | None]]:
-        made = [RowsOf(encoder) for encoder in encoders]
+        made = [RowsOf(encoder, self.beat) for encoder in encoders]
         for each in made:
             each.add([self._picture(encoders)])
         check_some(made)
@@ -220,7 +220,7 @@ class _Encoding:
     def _video(self, encoders: Sequence[Encoder]) -> dict[str, tuple[Array, Array | None]]:
         from lightmeter.media.video import FrameReader
 
-        made = [RowsOf(encoder) for encoder in encoders]
+        made = [RowsOf(encoder, self.beat) for encoder in encoders]
         times: list[float] = []
         if not encoders:
             return {}
@@ -260,6 +260,7 @@ class _Encoding:
         """Spec → cosine of the file with a changed copy of itself: what a related query reaches."""
         found: dict[str, float] = {}
         for encoder in self.tools.encoders:
+            self.beat()
             if self.seen.kind == "image" and encoder.takes == "image" and getattr(encoder, "base", None) is None:
                 with suppress(RejectedFileError):  # its middle may show no face: then only the twin is missing
                     found[encoder.spec] = twin_of_image(encoder, self._picture([encoder]))

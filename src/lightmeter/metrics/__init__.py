@@ -1,7 +1,7 @@
 """Pure scores on arrays: what an answer is worth."""
 
 from lightmeter.metrics.binomial import binomial_cdf, fewest_without_error, lower_bound, upper_bound, wilson
-from lightmeter.metrics.bootstrap import Interval, bootstrap, paired_difference
+from lightmeter.metrics.bootstrap import Interval, bootstrap, compared, paired_difference
 from lightmeter.metrics.calibration import Calibration
 from lightmeter.metrics.frequency import FrequencyBand, FrequencyCurve, by_frequency, moving_average
 from lightmeter.metrics.full import FullQuality, FullScores
@@ -33,6 +33,7 @@ __all__ = [
     "binomial_cdf",
     "bootstrap",
     "by_frequency",
+    "compared",
     "coverage_risk",
     "error",
     "f1_at",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +47,7 @@ def bootstrap(
     Memory: 60 bytes a kept answer.
     Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapters 10 and 13.
     """
-    made = [_Weighted(scores.kept())]
-    return {name: each[0] for name, each in _intervals(made, rounds, certainty, seed, groups).items()}
+    return compared([scores], rounds=rounds, certainty=certainty, seed=seed, groups=groups)[0][0]
 
 
 def paired_difference(
@@ -65,15 +64,39 @@ def paired_difference(
     What makes videos hard for both cancels out, so that small differences show.  Arguments and cost as `bootstrap`.
     Raises InvalidValueError unless both saw the same labels in the same order.
     """
-    ours, theirs = one.kept(), other.kept()
-    same = len(ours) == len(theirs) and np.array_equal(ours.labels.offsets, theirs.labels.offsets)
-    if not same or not np.array_equal(ours.labels.classes, theirs.labels.classes):
-        raise InvalidValueError(
-            "two systems must have seen the same videos in the same order, got other labels: merge workers in the "
-            "order of the set"
-        )
-    made = _intervals([_Weighted(ours), _Weighted(theirs)], rounds, certainty, seed, groups)
-    return {name: each[1] for name, each in made.items()}
+    return compared([other, one], rounds=rounds, certainty=certainty, seed=seed, groups=groups)[1][1]
+
+
+def compared(
+    systems: Sequence[VideoScores],
+    *,
+    rounds: int = 1000,
+    certainty: float = 0.95,
+    seed: int = 0,
+    groups: Array | None = None,
+) -> list[tuple[dict[str, Interval], dict[str, Interval]]]:
+    """Of each system its `bootstrap`, and its `paired_difference` to the first; empty of the first one.
+
+    Cost: that of a bootstrap for each system.  Raises InvalidValueError unless all saw the same labels in one order.
+    """
+    kept = [system.kept() for system in systems]
+    for each in kept[1:]:
+        same = len(each) == len(kept[0]) and np.array_equal(each.labels.offsets, kept[0].labels.offsets)
+        if not same or not np.array_equal(each.labels.classes, kept[0].labels.classes):
+            raise InvalidValueError(
+                "systems must have seen the same videos in the same order, got other labels: merge workers in the "
+                "order of the set"
+            )
+    values, drawn = _qualities([_Weighted(each) for each in kept], rounds, certainty, seed, groups)
+    made = []
+    for at in range(len(kept)):
+        own = {name: _interval(values[at, m], drawn[:, at, m], certainty) for m, name in enumerate(MEASURES)}
+        less = {
+            name: _interval(values[at, m] - values[0, m], drawn[:, at, m] - drawn[:, 0, m], certainty)
+            for m, name in enumerate(MEASURES)
+        }
+        made.append((own, less if at else {}))
+    return made
 
 
 class _Pairs:
@@ -131,10 +154,10 @@ class _Weighted:
         return np.array([gap, weights @ self.first_hits / videos, weights @ self.shares / videos, mean])
 
 
-def _intervals(
+def _qualities(
     systems: list[_Weighted], rounds: int, certainty: float, seed: int, groups: Array | None
-) -> dict[str, tuple[Interval, Interval]]:
-    """By measure: of the first system, and of its difference to the last."""
+) -> tuple[Array, Array]:
+    """Of each system as it is, float64 [S, 4], and in each round, which draws the same for all: [rounds, S, 4]."""
     if not 0 < certainty < 1 or rounds < 2:
         raise InvalidValueError(
             f"certainty must be between 0 and 1 and rounds at least 2, got {certainty} and {rounds}"
@@ -147,13 +170,7 @@ def _intervals(
         [system.quality(weights) for system in systems]
         for weights in _weights(len(once), rounds, seed, groups)
     ])  # fmt: skip
-    return {
-        name: (
-            _interval(values[0, at], drawn[:, 0, at], certainty),
-            _interval(values[0, at] - values[-1, at], drawn[:, 0, at] - drawn[:, -1, at], certainty),
-        )
-        for at, name in enumerate(MEASURES)
-    }
+    return values, drawn
 
 
 def _weights(videos: int, rounds: int, seed: int, groups: Array | None) -> Iterator[Array]:

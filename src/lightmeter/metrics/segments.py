@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,11 @@ class SegmentQuality:
     segments: int
     rated: int
     labels: int
+
+    def as_json(self) -> dict[str, Any]:
+        """By name, without `per_class`; NaN as None."""
+        told = {name: getattr(self, name) for name in ("map", "segments", "rated", "labels")}
+        return {name: None if got != got else got for name, got in told.items()}
 
 
 class SegmentScores:

@@ -8,9 +8,10 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from lightmeter.nets.frames import unit
+
 Normalise = Literal["whole", "block", "none"]
 Missing = Literal["zero", "learned"]
-_LEAST_SQUARE = 1e-12
 
 
 class Sized(Protocol):
@@ -61,9 +62,3 @@ class Joined(nn.Module):  # type: ignore[misc]  # torch is not read by mypy
         assert self.absent is not None
         own: Tensor = self.absent[at]
         return unit(own) if self.normalise == "block" else own
-
-
-def unit(rows: Tensor) -> Tensor:
-    """Rows of length 1 along the last axis; what is shorter than 1e-6 is stretched by 1e6 only."""
-    made: Tensor = rows * rows.square().sum(dim=-1, keepdim=True).clamp_min(_LEAST_SQUARE).rsqrt()
-    return made

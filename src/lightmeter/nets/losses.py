@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 _ROWS = 64
 """Rows that go through together: their numbers stay in the cache."""
+_LEAST = 1e-8
 
 
 def cross_entropy(p: Tensor, targets: Tensor, weights: Tensor | None, epsilon: float) -> Tensor:
@@ -55,11 +56,12 @@ def asymmetric(
     """−Σ w·(t·(1 − p)^γ₊·log p + (1 − t)·q^γ₋·log(1 − q)) / B with q = max(p − margin, 0).
 
     Easy negatives, which are nearly all of them, weigh little, and those below the margin nothing.
-    Source: Ridnik et al. 2021, arXiv:2009.14119, equations 4 to 7; logarithms of at least 1e-8, as in their code.
+    Source: Ridnik et al. 2021, arXiv:2009.14119, equations 4 to 7; logarithms of at least 1e-8, as in their code, and
+    so are the bases of powers: a power below 1 has no slope at 0.
     """
     shifted = (p - margin).clamp_min(0)
-    of_labels = targets * (1 - p) ** positive * p.clamp_min(1e-8).log()
-    of_others = (1 - targets) * shifted**negative * (1 - shifted).clamp_min(1e-8).log()
+    of_labels = targets * (1 - p).clamp_min(_LEAST) ** positive * p.clamp_min(_LEAST).log()
+    of_others = (1 - targets) * shifted.clamp_min(_LEAST) ** negative * (1 - shifted).clamp_min(_LEAST).log()
     return _summed(of_labels + of_others, weights)
 
 

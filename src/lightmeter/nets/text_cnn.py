@@ -44,10 +44,20 @@ class WordTable(nn.Module):  # type: ignore[misc]  # torch is not read by mypy
         else:
             self.register_buffer("table", torch.zeros(0, dim) if vectors is None else vectors)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """int [B, L] -> float [B, L, dim]; number 0 is zeros, and gets no gradient."""
+    def forward(self, tokens: Tensor, block: str = "tokens") -> Tensor:
+        """int [B, L] -> float [B, L, dim]; number 0 is zeros, and gets no gradient.
+
+        Raises InvalidValueError, naming the block, for a number that is not in the table.
+        """
         if not len(self.table):
             raise InvalidValueError("word vectors must be there before words are looked up, got none: name their file")
+        if not tokens.is_meta and tokens.numel():
+            lowest, highest = (int(each) for each in tokens.aminmax())
+            if lowest < 0 or highest >= len(self.table):
+                raise InvalidValueError(
+                    f"{block} must hold word numbers 0 to {len(self.table) - 1} as the table has them, "
+                    f"got {lowest if lowest < 0 else highest}: take the vectors that numbered the words"
+                )
         return functional.embedding(tokens, self.table, padding_idx=0)
 
     def _load_from_state_dict(self, state: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
@@ -90,7 +100,7 @@ class TextCnn(nn.Module):  # type: ignore[misc]  # torch is not read by mypy
     def hidden(self, values: Mapping[str, Tensor], present: Tensor, lengths: Tensor | None) -> Tensor:
         """float [B, hidden], from 0 on."""
         tokens = values[self.source.name] * present[:, self.source.place, None]
-        vectors = self.words(tokens).transpose(1, 2)
+        vectors = self.words(tokens, self.source.name).transpose(1, 2)
         padded = (functional.pad(vectors, ((width - 1) // 2, width // 2)) for width in range(1, self.plan.widths + 1))
         places = torch.cat([each(x) for each, x in zip(self.convolutions, padded, strict=True)], 1).transpose(1, 2)
         mask = tokens > 0 if self.plan.padding == "masked" else torch.ones_like(tokens, dtype=torch.bool)

@@ -89,10 +89,12 @@ def curves_png(
     y_label: str = "",
     title: str = "",
     y_log: bool = False,
+    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
 ) -> bytes:
     """Lines, name → (x, y) of equal length; each with its own colour or dashes. PNG bytes, also written to `path`.
 
     y_log: a log scale, where y is above 0; what is 0 falls off the plot
+    bands: name of a curve → (low, high), as long as it: shaded around it; none where these are NaN
     """
     if not curves:
         raise InvalidValueError("a plot must have at least one curve, got none")
@@ -105,6 +107,9 @@ def curves_png(
             shown = marker if len(x) <= 40 else ""
             style = "-" if index < len(_COLORS) else "--"  # colours come round again
             axes.plot(np.asarray(x), np.asarray(y), style, color=color, marker=shown, ms=4, lw=1.6, label=_label(name))
+            if bands and name in bands:
+                low, high = bands[name]
+                axes.fill_between(np.asarray(x), np.asarray(low), np.asarray(high), color=color, alpha=0.18, lw=0)
         if y_log:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(_number)

@@ -278,11 +278,9 @@ TABLES = {"ytf": "ytf-lfw", "ijb-a": "ijb-a"}
 def _sections(asked: Asked) -> Sequence[Section]:
     seed, tell = asked.seed, asked.tell
     if asked.data is not None:
-
-        def make() -> Gallery:
-            return as_tracks(user_gallery(asked.data, encoder=asked.encoder, seed=seed, tell=tell))
-
-        return [_section(asked.data.name, make, _beside_named(asked.data.name.lower(), asked.encoder))]
+        make = partial(user_gallery, asked.data, encoder=asked.encoder, seed=seed, tell=tell)
+        beside = _beside_named(asked.data.name.lower(), asked.encoder)
+        return [_section(asked.data.name, lambda: as_tracks(make()), beside)]
     if asked.scale == "smoke":
         small = partial(mixture_tracks, "smoke-tracks", tracks=6, seed=seed)
         return [

@@ -146,6 +146,7 @@ def fold_record(result: FoldStudyResult) -> Record:
             "name": each.whole.name, "items": each.whole.items, "classes": each.whole.classes,
             "folds": each.whole.folds, "source": each.whole.source, "licence": each.whole.licence,
             "sha256": each.whole.data_hash, "counts": dict(each.whole.counts),
+            "by_frequency": frequency_curves(each.outcomes),
         }
         for each in result.sections
         if each.whole is not None
@@ -190,15 +191,20 @@ def _pictures(section: FoldSection, out: Path, stem: str, name: str) -> list[Pat
     if curves:
         files.append(out / f"{stem}-frequency.png")
         curves_png(
-            {label: (rank, mean) for label, (rank, mean, _, _) in curves.items()}, files[-1],
+            {label: (each["rank"], each["mean"]) for label, each in curves.items()}, files[-1],
             title=f"{section.title}: classes by frequency, {WINDOW} averaged",
             x_label="rank of the class, 1 is the commonest", y_label="average precision",
+            bands={label: (_drawn(each["low"]), _drawn(each["high"])) for label, each in curves.items()},
         )  # fmt: skip
     if section.whole is not None:
         for text, counts in section.whole.words.items():
             files.append(out / f"{stem}-words-{text}.png")
             bars_png(counts, files[-1], label="how often", title=f"{section.title}: commonest {text}")
     return files
+
+
+def _drawn(values: Sequence[float | None]) -> list[float]:
+    return [float("nan") if value is None else value for value in values]
 
 
 def _trial(outcome: FoldOutcome) -> Trial:
@@ -208,17 +214,19 @@ def _trial(outcome: FoldOutcome) -> Trial:
     return Trial(outcome.row.label, outcome.quality.gap, price, "GAP")
 
 
-def frequency_curves(
-    outcomes: Sequence[FoldOutcome],
-    labels: Sequence[str] = ("Visual, Audio", "Keyword, Title", "Visual, Audio, Keyword, Title"),
-) -> dict[str, tuple[list[Any], ...]]:
-    """Figure 5: of each of some rows: ranks, means, and their intervals' ends."""
+FIGURE_5 = ("Visual, Audio", "Keyword, Title", "Visual, Audio, Keyword, Title")
+"""The rows of the seed's figure 5."""
+
+
+def frequency_curves(outcomes: Sequence[FoldOutcome]) -> dict[str, dict[str, list[Any]]]:
+    """Figure 5, of each of its rows: rank and count of each class, mean precision there, and its interval's ends."""
     made = {}
     for outcome in outcomes:
-        if outcome.row.label in labels and outcome.scores is not None:
+        if outcome.row.label in FIGURE_5 and outcome.scores is not None:
             counts = outcome.scores.label_counts()
             curve = moving_average(outcome.scores.average_precisions(), counts, window=WINDOW)
-            made[outcome.row.label] = tuple(
-                np.asarray(each).tolist() for each in (curve.rank, curve.mean, curve.low, curve.high)
-            )
+            made[outcome.row.label] = {
+                name: [None if value != value else value for value in np.asarray(getattr(curve, name)).tolist()]
+                for name in ("rank", "count", "mean", "low", "high")
+            }
     return made

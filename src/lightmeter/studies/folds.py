@@ -278,15 +278,16 @@ def _pooled(
         quality=scores.result(),
         intervals=bootstrap(scores, rounds=rounds, groups=whole.asked_groups),
         by_fold=tuple(one.result() for one in each),
-        fit=_sum([got.fit for got in answers]),
-        ask=_sum([got.ask for got in answers]),
+        fit=summed([got.fit for got in answers]),
+        ask=summed([got.ask for got in answers]),
         spec=last.spec,
         size_bytes=last.size_bytes,
         macs=last.macs,
     )
 
 
-def _sum(costs: Sequence[Cost]) -> Cost:
+def summed(costs: Sequence[Cost]) -> Cost:
+    """What all of them cost."""
     total = costs[0]
     for cost in costs[1:]:
         total = total.plus(cost)

@@ -164,7 +164,8 @@ def seconds_of(sound: Sound) -> list[Sound]:
 class StampClips:
     """The set: frames and sounds second by second; titles as text, for what is learnt from them.
 
-    examples: blocks `visual` and `audio`, frames of each of 6 seconds · titles, groups: one an item
+    groups: of variants, by name, caption or looks: they belong into one fold
+    examples: blocks `visual` and `audio`, frames of each of 6 seconds · titles: one an item
     """
 
     examples: ArrayExamples
@@ -194,6 +195,7 @@ def stamp_clips(
     labels = Labels.of([[place[each] for each in stamp.labels if each in place] for stamp in chosen], len(names))
     frames = _frames(chosen, visual, seed, tell)
     sounds = _sounds(chosen, audio, tell)
+    groups = alike_groups(frames.mean(axis=1), [stamp.group for stamp in chosen])
     blocks = (
         Block("visual", "frames", frames.shape[2], visual),
         Block("audio", "frames", sounds.shape[2], audio),
@@ -204,9 +206,29 @@ def stamp_clips(
     examples = ArrayExamples(blocks, {"visual": frames, "audio": sounds}, ids, names, labels, present)
     licence = asset_called("tuxpaint-stamps").licence
     source = f"{len(chosen)} stamps as clips of {SECONDS} s, {int(heard.sum())} with sound, {visual}, {audio}"
-    return StampClips(
-        examples, tuple(stamp.title for stamp in chosen), np.array([each.group for each in chosen]), licence, source
-    )
+    return StampClips(examples, tuple(stamp.title for stamp in chosen), groups, licence, source)
+
+
+def alike_groups(rows: Array, groups: Sequence[int], least: float = 0.9) -> Array:
+    """Groups joined where two of their members look alike: a cosine of `least` or more; int64 [N].
+
+    Names do not tell everything: a red and a green traffic light, an l and its outline are variants too.
+
+    >>> alike_groups(np.array([[1.0, 0], [0.99, 0.1], [0, 1]]), [0, 1, 2]).tolist()
+    [0, 0, 2]
+    """
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    root = {group: group for group in groups}
+
+    def top(group: int) -> int:
+        while root[group] != group:
+            group = root[group]
+        return group
+
+    for one, other in np.argwhere(np.triu(unit @ unit.T >= least, 1)).tolist():
+        low, high = sorted((top(groups[one]), top(groups[other])))
+        root[high] = low
+    return np.array([top(group) for group in groups], np.int64)
 
 
 def _frames(stamps: Sequence[Stamp], encoder: str, seed: int, tell: Tell) -> Array:

@@ -19,7 +19,7 @@ from lightmeter.heads.unigram import Unigram
 from lightmeter.library.text_blocks import with_blocks
 from lightmeter.meter.cost import Cost, measure
 from lightmeter.parts import build, render
-from lightmeter.studies.folds import Fold, FoldAnswer
+from lightmeter.studies.folds import Fold, FoldAnswer, summed
 from lightmeter.types import Array
 
 Answer = Callable[[Fold], FoldAnswer]
@@ -32,6 +32,7 @@ class Fit:
 
     head: `{words}` and `{dim}` in it become the folder of the set's word vectors and their numbers a word
     after: row → name of the block that its hidden activations become · hide: blocks taken for absent when it is asked
+    known: learn only from items that have one of the blocks
     """
 
     head: str
@@ -39,16 +40,20 @@ class Fit:
     blocks: tuple[str, ...]
     after: Mapping[str, str] = field(default_factory=dict)
     hide: tuple[str, ...] = ()
+    known: bool = False
 
     def __call__(self, fold: Fold) -> FoldAnswer:
         """Learn from `train`, answer for `dev` and `test`."""
         items = _with_hidden(fold, self.after)
         view = fold.among(items, self.blocks)
+        train = fold.train
+        if self.known:
+            train = train[view(train).batch(np.arange(len(train))).present.any(axis=1)]
         training = build(self.training, "training")
         if not isinstance(training, Adam):
             raise InvalidValueError(f"training must be adam, got {self.training}")
         with measure(tree=False) as fitting:
-            model = fit_net(net_head(self.spec(fold)), view(fold.train), training=training, seed=fold.seed)
+            model = fit_net(net_head(self.spec(fold)), view(train), training=training, seed=fold.seed)
         dev, _ = asked(model, view(fold.dev), self.hide)
         test, cost = asked(model, view(fold.test), self.hide)
         return FoldAnswer(
@@ -129,25 +134,23 @@ def together(members: Sequence[str], by: str) -> Answer:
     return answer
 
 
-def summed(costs: Sequence[Cost]) -> Cost:
-    """What all of them cost."""
-    total = costs[0]
-    for cost in costs[1:]:
-        total = total.plus(cost)
-    return total
-
-
 def naive_bayes(spec: str, part: str) -> Answer:
-    """Unigram Bayes over the words of titles, keywords or both, as `title`, `keywords`, `both`."""
+    """Unigram Bayes over the words of titles, keywords or both, as `title`, `keywords`, `both`.
+
+    It learns from items that have a word; one without gets what is common.
+    """
 
     def answer(fold: Fold) -> FoldAnswer:
         recipe = build(spec, "head")
         if not isinstance(recipe, Unigram):
             raise InvalidValueError(f"the head must be unigram, got {spec}")
         tokens = _tokens(fold, part)
-        vocabulary = len(fold.texts.vectors)
+        train = fold.train[tokens[fold.train].any(axis=1)]
+        vocabulary = len(np.unique(tokens[train]))
         with measure(tree=False) as fitting:
-            model = recipe.fit(tokens[fold.train], fold.labels(fold.train), vocabulary=vocabulary)
+            model = recipe.fit(
+                tokens[train], fold.labels(train), vocabulary=max(vocabulary, int(tokens.max(initial=1)))
+            )
         dev = model.scores(tokens[fold.dev])
         with measure(tree=False) as asking:
             test = model.scores(tokens[fold.test])

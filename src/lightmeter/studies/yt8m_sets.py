@@ -22,9 +22,9 @@ from lightmeter.errors import InvalidValueError
 from lightmeter.heads.examples import ArrayExamples, Block, Chosen, Examples
 from lightmeter.library.example_set import open_set
 from lightmeter.library.label_words import overlap, without_label_words
-from lightmeter.library.text_blocks import with_blocks
+from lightmeter.library.text_blocks import fit_codebook, with_blocks
 from lightmeter.library.text_files import TextFiles, VideoText
-from lightmeter.library.text_set import TextSet, common_label_words, common_words, text_set
+from lightmeter.library.text_set import TextSet, common_label_words, common_words, development, text_set
 from lightmeter.library.yt8m.generate import Wanted, generate
 from lightmeter.library.yt8m.world import Statistics
 from lightmeter.meter.record import hash_of
@@ -83,16 +83,12 @@ def word_blocks(texts: Texts, train: Array, *, clusters: int, seed: int) -> Arra
 
     keywords: float32 [N, clusters], counts · title: int32 [N, 40], numbers in `texts.vectors`
     """
-    vectors = texts.vectors
-    counts: dict[str, int] = {}
-    for row in train.tolist():
-        for word in texts.whole.keywords[row]:
-            counts[word] = counts.get(word, 0) + 1
-    if len(counts) < 2:
-        raise InvalidValueError(f"a codebook needs keywords to be learnt from, got {len(counts)} different ones")
-    weights = np.array(list(counts.values()), np.float64)
-    recipe = KMeans(min(clusters, len(counts)), seed=seed)
-    look = Lookup(vectors, recipe.fit(vectors.table[vectors.numbers(counts)], weights), "l2")
+    learnt = texts.whole.take(train)
+    known = len({word for words in learnt.keywords for word in words})
+    if known < 2:
+        raise InvalidValueError(f"a codebook needs keywords to be learnt from, got {known} different ones")
+    recipe, vectors = KMeans(min(clusters, known), seed=seed), texts.vectors
+    look = Lookup(vectors, fit_codebook(learnt, recipe), "l2")
     blocks, values, present = [], {}, []
     for ending, kept in (("", texts.whole), ("-filtered", texts.filtered)):
         titles = padded_numbers([vectors.numbers(words) for words in kept.titles], WORDS_A_TITLE)[0]
@@ -155,17 +151,23 @@ def folded(
         items = with_blocks(base, word_blocks(texts, train, clusters=cut.clusters, seed=cut.seed))
         return Fold(number, items, train, dev, np.flatnonzero(place == number), texts, cut.seed)
 
-    assert examples.labels is not None
-    share = overlap(texts.whole.keywords, examples.labels, [_spoken(each) for each in examples.label_names])
-    counts = {**texts.whole.counts, "labels an item": len(examples.labels.classes) / len(examples)}
     return FoldSet(
         name, len(examples), len(examples.label_names), cut.folds, fold, groups, source, licence, examples.fingerprint,
-        {**counts, "label words among keywords": share.words},
-        {
-            "keywords": common_words(texts.whole.keywords),
-            "labels": common_label_words(examples.labels, [_spoken(each) for each in examples.label_names]),
-        },
+        *told_of(examples, texts),
     )  # fmt: skip
+
+
+def told_of(examples: Examples, texts: Texts) -> tuple[dict[str, float], dict[str, dict[str, int]]]:
+    """The numbers of table 1 and of section 4.3.2 (words that name a label of their item), and the commonest words."""
+    assert examples.labels is not None
+    names = [_spoken(each) for each in examples.label_names]
+    counts: dict[str, float] = {**texts.whole.counts, "labels an item": len(examples.labels.classes) / len(examples)}
+    for part, words in (("keywords", texts.whole.keywords), ("title words", texts.whole.titles)):
+        counts[f"label words among {part}"] = overlap(words, examples.labels, names).words
+    return counts, {
+        "keywords": common_words(texts.whole.keywords),
+        "labels": common_label_words(examples.labels, names),
+    }
 
 
 # -- which sets there are -------------------------------------------------------------------------------------------
@@ -213,11 +215,14 @@ def generated_set(folder: Path, *, videos: int = 240, classes: int = 24, folds: 
     )  # fmt: skip
 
 
-def user_set(folder: Path, *, clusters: int = 1024, vectors: str = "glove", seed: int = 0) -> FoldSet:
+def user_set(
+    folder: Path, *, clusters: int = 1024, vectors: str = "glove", both: bool = False, seed: int = 0
+) -> FoldSet:
     """Sets of the user: `folder/train` and `folder/test`, as `yt8m convert`, `extract` or `generate` make them.
 
     Each holds blocks `visual` and `audio`, features or frames, and `words.jsonl` (id, title, keywords). One fold.
-    vectors: word vectors by name or path.  Raises InvalidValueError for anything else.
+    vectors: word vectors by name or path · both: ask only items that have a title and keywords; which of the two the
+    seed did is not said.  Raises InvalidValueError for anything else.
     """
     parts = [_user_part(folder / name) for name in ("train", "test")]
     if parts[0].label_names != parts[1].label_names:
@@ -228,17 +233,20 @@ def user_set(folder: Path, *, clusters: int = 1024, vectors: str = "glove", seed
         raise InvalidValueError(f"{folder}/train must hold words.jsonl with id, title and keywords a line, got none")
     joined = texts_of(whole, list(TextFiles(files)), TextOptions(vectors=vectors))
     split = len(parts[0])
-    dev = np.random.default_rng(seed).permutation(split)[: split // 5]
-    train = np.setdiff1d(np.arange(split), dev)
+    tuned = development(whole.ids[:split], seed=seed)
+    train, dev, test = np.flatnonzero(~tuned), np.flatnonzero(tuned), np.arange(split, len(whole))
+    if both:
+        test = test[(joined.whole.lost[test] == 0).all(axis=1)]
 
     def fold(number: int) -> Fold:
         items = with_blocks(whole, word_blocks(joined, train, clusters=clusters, seed=seed))
-        return Fold(number, items, train, np.sort(dev), np.arange(split, len(whole)), joined, seed)
+        return Fold(number, items, train, dev, test, joined, seed)
 
     source = f"train -> test of {folder.name}"
     return FoldSet(
-        folder.name, len(whole), len(whole.label_names), 1, fold, np.arange(len(whole) - split), source,
-        "as its owner says", hash_of([whole.fingerprint, [file_sha256(path) for path in files]]), joined.whole.counts,
+        folder.name, len(whole), len(whole.label_names), 1, fold, np.arange(len(test)), source,
+        "as its owner says", hash_of([whole.fingerprint, [file_sha256(path) for path in files]]),
+        *told_of(whole, joined),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,16 @@ from lightmeter.library.yt8m import convert as converting
 from lightmeter.library.yt8m.convert import Conversion, convert, read_label_names, source_files
 from lightmeter.library.yt8m.exporting import write_tfrecords
 from lightmeter.library.yt8m.quantise import dequantise
-from lightmeter.library.yt8m.records import Schema, VideoReader, encode_frame_record, encode_video
+from lightmeter.library.yt8m.records import (
+    FrameRecord,
+    Schema,
+    Segments,
+    VideoReader,
+    encode_frame_record,
+    encode_video,
+)  # fmt: skip
 from lightmeter.library.yt8m.tfrecord import read_records, write_records
+from lightmeter.library.yt8m.wire import encode_example
 
 CLASSES = Conversion(schema=Schema(20))
 KILLER = Path(__file__).parents[1] / "convert_killer.py"
@@ -45,7 +54,7 @@ def test_videos(tmp_path):
     assert done.examples.manifest.about["quantised_by"] == "round"
 
 
-@pytest.mark.parametrize(("storage", "most"), [("float32", 0), ("uint8", 0.016)])
+@pytest.mark.parametrize(("storage", "most"), [("float32", 0), ("uint8", 0.0079)])
 def test_storage(tmp_path, storage, most):
     write_records(tmp_path / "a.tfrecord", map(encode_video, videos(3)))
     done = convert([tmp_path / "a.tfrecord"], tmp_path / "out", replace(CLASSES, storage=storage))
@@ -186,6 +195,61 @@ def test_many_bad_records_take_no_memory(tmp_path, monkeypatch):
     assert done.left_out == {"broken-record": 23}
     assert len(done.examples) == 1
     assert len(done.examples.manifest.shards) == 5
+
+
+def test_a_shard_ends_by_bytes_within_a_record_too(tmp_path, monkeypatch):
+    starts = np.arange(30)
+    rated = Segments(starts % 20, starts, starts + 5, np.ones(30, np.float32))
+    sight, sound = np.arange(40 * 1152, dtype=np.uint32).astype(np.uint8).reshape(40, 1152), None
+    records = [FrameRecord(name, (1,), sight[:, :1024], sound, rated) for name in "ab"]
+    write_records(tmp_path / "a.tfrecord", map(encode_frame_record, records))
+    whole = convert([tmp_path / "a.tfrecord"], tmp_path / "whole", CLASSES).examples
+    monkeypatch.setattr(converting, "SHARD_BYTES", 60_000)
+    parts = convert([tmp_path / "a.tfrecord"], tmp_path / "parts", CLASSES).examples
+    assert (len(whole.manifest.shards), len(parts.manifest.shards)) == (1, 6)
+    assert [each.cursor.get("item") for each in parts.manifest.shards] == [11, 22, 3, 14, 25, None]
+    assert list(parts.ids) == list(whole.ids)
+    assert all(np.array_equal(parts.frames(row, "visual"), whole.frames(row, "visual")) for row in range(60))
+
+    def stop(items, left_out):
+        raise KeyboardInterrupt
+
+    for _ in range(7):  # stopped after every shard: it goes on within the record
+        with suppress(KeyboardInterrupt):
+            convert([tmp_path / "a.tfrecord"], tmp_path / "stopped", CLASSES, progress=_after_new(tmp_path, stop))
+    assert open_set(tmp_path / "stopped").fingerprint == parts.fingerprint
+
+
+def _after_new(folder, stop):
+    stood = len(list((folder / "stopped").glob("0*.json")))
+    calls = []
+
+    def told_of(items, left_out):
+        calls.append(items)
+        if len(calls) > stood:
+            stop(items, left_out)
+
+    return told_of
+
+
+def test_items_do_not_keep_their_records(tmp_path):
+    reader = converting._Reader([], CLASSES, "video", converting._Seen())
+    features = {"id": [b"v"], "mean_rgb": np.zeros(1024, np.float32), "junk": [bytes(1 << 20)]}
+    write_records(tmp_path / "a.tfrecord", [encode_example(features)])
+    assert list(reader._records(tmp_path / "a.tfrecord", 0, 0))
+    assert all(each is None or each.base is None for each in reader._items[0].values)
+    assert reader._bytes < 10_000
+
+
+def test_what_we_quantise_has_no_bias_whoever_quantised_the_frames(tmp_path):
+    records = videos(50)
+    write_records(tmp_path / "a.tfrecord", map(encode_video, records))
+    for rounding in ("round", "floor"):
+        how = replace(CLASSES, storage="uint8", rounding=rounding)
+        made = convert([tmp_path / "a.tfrecord"], tmp_path / rounding, how).examples
+        error = made.batch(np.arange(50)).values["visual"] - np.stack([each.visual for each in records])
+        assert abs(error.mean()) < 2e-4
+        assert made.manifest.about["quantised_by"] == "floor"
 
 
 def test_sources(tmp_path):

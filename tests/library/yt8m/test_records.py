@@ -14,6 +14,7 @@ from lightmeter.library.yt8m import records, wire
 from lightmeter.library.yt8m.records import (
     FrameRecord,
     Schema,
+    Segments,
     VideoReader,
     encode_frame_record,
     encode_video,
@@ -251,6 +252,18 @@ class TestFrames:
         record = framed(1, segments=True)[0]
         broken = replace(record, segments=replace(record.segments, **{name: value}))
         assert error_of(lambda: parse_frames(encode_frame_record(broken), Schema(20))) == "broken-segments"
+
+    @pytest.mark.parametrize(
+        ("count", "seconds", "fine"), [(1000, 60, True), (1001, 5, False), (2, 61, False), (1, 500, True)]
+    )
+    def test_segments_are_bounded(self, count, seconds, fine):
+        starts = np.arange(count)
+        rated = Segments(np.zeros(count, np.int64), starts, starts + seconds, np.ones(count, np.float32))
+        data = encode_frame_record(replace(framed(1)[0], segments=rated))
+        if fine:
+            assert len(parse_frames(data, Schema(20)).segments.starts) == count
+        else:
+            assert error_of(lambda: parse_frames(data, Schema(20))) == "broken-segments"
 
     @settings(max_examples=100)
     @given(st.data())

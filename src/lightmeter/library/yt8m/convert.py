@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +35,8 @@ from lightmeter.library.yt8m.tfrecord import Problem, read_records
 from lightmeter.types import Array, Labels
 
 SUFFIXES = (".tfrecord", ".tfrecords", ".tfrecord.gz", ".tfrecords.gz", ".gz")
-SHARD_ITEMS, SHARD_FRAMES, SHARD_PROBLEMS = 8192, 131_072, 10_000
+SHARD_ITEMS, SHARD_BYTES, SHARD_PROBLEMS = 8192, 64 << 20, 10_000
+_ITEM_BYTES, _LABEL_BYTES = 500, 40  # what Python needs for them
 MADE_BY = {"visual": "yt8m/inception-v3-pca", "audio": "yt8m/vggish-pca"}
 _HALF = 65_504.0
 
@@ -46,9 +47,10 @@ class Conversion:
 
     level: `auto` looks at the first record; `segment` gives one item for each segment that people rated, called
     `id:second`, with the classes that were looked at · label_names: one a class, () for numbers
-    storage: of video-level features; uint8 clips them to -2..2 · rounding: how 8-bit features were, or are to be, made
-    (kept in the manifest; `round` is the published extractor's, whose features come back 0.0078 too high)
-    most_frames: of each video, None: all · shard_items: items a shard
+    storage: of video-level features; uint8 clips them to -2..2 and cuts their fractions off (`floor`, without bias)
+    rounding: how the records' own 8-bit frames were made, for the manifest alone (`round` is the published extractor's,
+    whose features come back 0.0078 too high)
+    most_frames: of each video, None: all · shard_items: items a shard at most; one of 64 MB ends too
     """
 
     level: Level | Literal["auto"] = "auto"
@@ -66,6 +68,10 @@ class Conversion:
             raise InvalidValueError(f"storage must be float16, float32 or uint8, shards of 1 or more, got {self}")
         if self.most_frames is not None and not 1 <= self.most_frames <= MOST_SECONDS:
             raise InvalidValueError(f"most_frames must be 1 to {MOST_SECONDS}, got {self.most_frames}")
+
+    def quantised_by(self, level: Level) -> Rounding:
+        """How the 8 bits came about: by us where we make them, else as the records' were."""
+        return "floor" if level == "video" and self.storage == "uint8" else self.rounding
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,14 +110,21 @@ def convert(
     Records that cannot be used, duplicates among them, are left out and told in `folder/quarantine.jsonl`.
     progress: called after each shard with how many items it has and how many records were left out
     Raises InvalidValueError where there are no files, or none that holds a record.
-    Cost: memory of one shard, some 150 MB, and 8 bytes an item to know duplicates (64 bits of a hash).
+    Cost: memory of one shard twice, some 150 MB, of the record that is read (16 MB at most, and its fields), and 8
+    bytes an item to know duplicates (64 bits of a hash).
     """
     how = how or Conversion()
     files = source_files(sources)
     level = how.level if how.level != "auto" else _first_level(files)
     plan = {key: value for key, value in asdict(how).items() if key not in ("label_names", "rounding")}
     sizes = [[str(path), path.stat().st_size] for path in files]
-    about = {"made_by": "lightmeter yt8m convert", "quantised_by": how.rounding, **plan, "level": level, "files": sizes}
+    about = {
+        "made_by": "lightmeter yt8m convert",
+        "quantised_by": how.quantised_by(level),
+        **plan,
+        "level": level,
+        "files": sizes,
+    }
     with alone(folder):
         return _convert(files, SetWriter.begin(folder, how.blocks(level), how.names, about=about), how, level, progress)
 
@@ -130,7 +143,8 @@ def _convert(
             if progress:
                 progress(shard.items, 0)
         cursor = writer.shards[-1].cursor if writer.shards else {"file": 0, "offset": 0}
-        for rows in _Reader(files, how, level, seen).shards(int(cursor["file"]), int(cursor["offset"])):
+        place = int(cursor["file"]), int(cursor["offset"]), int(cursor.get("item", 0))
+        for rows in _Reader(files, how, level, seen).shards(*place):
             writer.add(rows)
             if progress:
                 progress(len(rows.ids), len(rows.beside["quarantine"]))
@@ -234,14 +248,15 @@ class _Reader:
         self._videos = VideoReader(how.schema)
         self._items: list[_Item] = []
         self._problems: list[Problem] = []
-        self._frames = 0
+        self._bytes = 0
 
-    def shards(self, file: int, offset: int) -> Iterator[ShardRows]:
-        """All shards from a cursor on; the last one may be short."""
+    def shards(self, file: int, offset: int, item: int = 0) -> Iterator[ShardRows]:
+        """All shards from a cursor on; the last one may be short.  item: of the record there, how many stand already"""
         for number in range(file, len(self._files)):
-            for following in self._records(self._files[number], offset if number == file else 0):
+            start, skip = (offset, item) if number == file else (0, 0)
+            for cursor in self._records(self._files[number], start, skip):
                 if self._full:
-                    yield self._made({"file": number, "offset": following})
+                    yield self._made({"file": number, **cursor})
         if self._items or self._problems:
             yield self._made({"file": len(self._files), "offset": 0})
 
@@ -249,38 +264,47 @@ class _Reader:
     def _full(self) -> bool:
         return (
             len(self._items) >= self._how.shard_items
-            or self._frames >= SHARD_FRAMES
+            or self._bytes >= SHARD_BYTES
             or len(self._problems) >= SHARD_PROBLEMS
         )
 
-    def _records(self, path: Path, start: int) -> Iterator[int]:
-        """Collects the records of one file; gives the offset after each."""
+    def _records(self, path: Path, start: int, skip: int) -> Iterator[dict[str, int]]:
+        """Collects the items of one file; gives the place after each: a record of many may end in another shard."""
         try:
             for offset, data, following in read_records(path, self._problems.append, start=start):
+                found: list[_Item] = []
                 try:
-                    self._take(data, Problem(str(path), offset, "", ""))
+                    found = self._found(data, Problem(str(path), offset, "", ""))
                 except RejectedFileError as error:
                     self._problems.append(Problem(str(path), offset, error.code, error.detail))
-                yield following
+                for at, item in enumerate(found[skip:-1], skip + 1):
+                    self._keep(item)
+                    yield {"offset": offset, "item": at}
+                for item in found[-1:]:
+                    self._keep(item)
+                skip = 0
+                yield {"offset": following}
         except (OSError, RejectedFileError) as error:
             self._problems.append(Problem(str(path), 0, "unreadable", str(error)[:200]))
 
-    def _take(self, data: bytes, problem: Problem) -> None:
+    def _found(self, data: bytes, problem: Problem) -> list[_Item]:
         if self._level == "video":
-            record = self._videos.parse(data)
-            self._items.append(_of_video(record, problem))
-            return
+            return [_of_video(self._videos.parse(data), problem)]
         framed = parse_frames(data, self._how.schema)
-        found = _of_segments(framed, problem) if self._level == "segment" else [_of_frames(framed, problem)]
-        for item in found:
-            cut = tuple(None if each is None else each[: self._how.most_frames] for each in item.values)
-            self._items.append(_Item(item.id, item.labels, cut, item.rated, problem))
-            self._frames += _length(self._items[-1])
+        return _of_segments(framed, problem) if self._level == "segment" else [_of_frames(framed, problem)]
+
+    def _keep(self, item: _Item) -> None:
+        """Keep an item's numbers by themselves: as views they would keep the whole record, whatever else is in it."""
+        most = None if self._level == "video" else self._how.most_frames
+        kept = tuple(None if each is None else each[:most].copy() for each in item.values)
+        self._items.append(replace(item, values=kept))
+        self._bytes += _ITEM_BYTES + sum(each.nbytes for each in kept if each is not None)
+        self._bytes += _LABEL_BYTES * (len(item.labels) + len(item.rated or ()))
 
     def _made(self, cursor: Mapping[str, Any]) -> ShardRows:
         """The collected items as one shard."""
         items, problems = self._usable(), self._problems
-        self._items, self._problems, self._frames = [], [], 0
+        self._items, self._problems, self._bytes = [], [], 0
         values, present = self._values(items)
         classes = self._how.schema.classes
         rated = None
@@ -320,7 +344,7 @@ class _Reader:
                 for row, item in enumerate(items):
                     if item.values[at] is not None:
                         made[row] = item.values[at]
-                values[stored.block.name] = quantise(made, self._how.rounding) if stored.storage == "uint8" else made
+                values[stored.block.name] = quantise(made, "floor") if stored.storage == "uint8" else made
             else:
                 values[stored.block.name] = _joined(items, at, stored.block.dim)
         return values, present

@@ -15,7 +15,7 @@ BIAS: dict[str, float] = {"floor": 4 / 512 - YT8M_SCALE / 2, "round": 4 / 512}
 """What a value wins on its way to 8 bits and back, in the mean: floor -0.00003 (none, practically), round +0.0078.
 
 Dequantising adds half a step (4/512), which is right for values whose fraction was cut off. The published extractor
-rounds to the nearest, so that its features come back half a step too high.
+rounds to the nearest, so that its features come back half a step too high. All that we quantise is cut.
 """
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -24,6 +25,7 @@ from lightmeter.library.yt8m.wire import (
     entries,
     feature,
     feature_list,
+    features_of,
     fields,
     parse_example,
     varint,
@@ -37,6 +39,11 @@ SEGMENT_S = 5
 MOST_SECONDS = 100_000
 MOST_ID_BYTES = 100
 MOST_SEGMENT_ROWS = 10_000
+MOST_SEGMENTS, MOST_SEGMENT_S = 1000, 60
+"""Segments of a video, and seconds of each where there are several: they may overlap, and each becomes an item."""
+_IDS = ("id", "video_id")
+_OF_VIDEOS = {*_IDS, "labels", "mean_rgb", "mean_audio"}
+_OF_FRAMES = {*_IDS, "labels", "segment_labels", "segment_start_times", "segment_end_times", "segment_scores"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +112,8 @@ def level_of(data: bytes) -> Level:
     for number, wire, start, stop in fields(data, 0, len(data)):
         if wire == 2 and number == 2:
             level = "frame"
-        elif wire == 2 and number == 1:
-            names = {key for key, _ in entries(data, start, stop)}
-            if "segment_labels" in names:
-                return "segment"
+        elif (wire, number) == (2, 1) and any(key == "segment_labels" for key, _ in entries(data, start, stop)):
+            return "segment"
     return level
 
 
@@ -163,7 +168,7 @@ class VideoReader:
         return VideoRecord(_name(name), _held(numbers, self.schema), found.get("visual"), found.get("audio"))
 
     def _general(self, data: bytes) -> VideoRecord:
-        found = parse_example(data)
+        found = parse_example(data, _OF_VIDEOS)
         name, labels = _name_of(found), _labels_of(found, "labels", self.schema)
         visual = _floats(found, "mean_rgb", self.schema.visual)
         audio = _floats(found, "mean_audio", self.schema.audio)
@@ -220,7 +225,8 @@ def parse_frames(data: bytes, schema: Schema | None = None) -> FrameRecord:
     """A frame-level or segment-level record.
 
     The frames are views where all of them are laid out alike, else copies. Raises RejectedFileError: `broken-record`,
-    `no-id`, `bad-id`, `label-range`, `wrong-width`, `length-mismatch`, `no-frames`, `broken-segments`.
+    `no-id`, `bad-id`, `label-range`, `wrong-width`, `length-mismatch`, `no-frames`, `too-many-frames`,
+    `broken-segments`.
     """
     schema = schema or Schema()
     known = _known_frames(data, schema)
@@ -243,17 +249,14 @@ _Parsed: TypeAlias = tuple[str, tuple[int, ...], dict[str, Array], Segments | No
 
 
 def _general_frames(data: bytes, schema: Schema) -> _Parsed:
-    context: Features = {}
-    blocks: dict[str, Array] = {}
-    widths = {"rgb": schema.visual, "audio": schema.audio}
+    parts: dict[int, list[tuple[int, int]]] = {1: [], 2: []}
     for number, wire, start, stop in fields(data, 0, len(data)):
-        if wire != 2 or number not in (1, 2):
-            continue
-        for key, spans in entries(data, start, stop):
-            if number == 1:
-                context[key] = feature(data, spans)
-            elif key in widths:
-                blocks[key] = frames_of(data, spans, widths[key])
+        if wire == 2 and number in parts:
+            parts[number].append((start, stop))
+    context = features_of(data, parts[1], _OF_FRAMES)
+    widths = {"rgb": schema.visual, "audio": schema.audio}
+    lists = {key: spans for part in parts[2] for key, spans in entries(data, *part) if key in widths}
+    blocks = {key: frames_of(data, spans, widths[key]) for key, spans in lists.items()}
     labels = _labels_of(context, "labels", schema)
     return _name_of(context), labels, blocks, _segments_of(context, schema)
 
@@ -299,15 +302,18 @@ def _span(data: bytes, at: int, stop: int, tag: int) -> tuple[int, int]:
 def frames_of(data: bytes, spans: list[tuple[int, int]], dim: int) -> Array:
     """uint8 [T, dim] of a FeatureList: a view with a fixed stride where every frame has the same head, else a copy.
 
-    Raises RejectedFileError (`wrong-width`).  Cost: of the view a comparison of 9 bytes a frame.
+    Raises RejectedFileError (`wrong-width`, `too-many-frames`).  Cost: of the view a comparison of 9 bytes a frame.
     """
     if len(spans) == 1:
         view = _strided(data, *spans[0], dim)
         if view is not None:
             return view
-    rows = [each for span in spans for each in feature_list(data, *span)]
-    made = np.empty((len(rows), dim), np.uint8)
-    for at, row in enumerate(rows):
+    spots = [each for span in spans for each in islice(feature_list(data, *span), MOST_SECONDS + 1)]
+    if len(spots) > MOST_SECONDS:
+        raise RejectedFileError("too-many-frames", f"a video must have at most {MOST_SECONDS} frames")
+    made = np.empty((len(spots), dim), np.uint8)
+    for at, spot in enumerate(spots):
+        row = feature(data, [spot])
         if not isinstance(row, list) or len(row) != 1 or len(row[0]) != dim:
             got = f"{[len(each) for each in row[:3]]}" if isinstance(row, list) else "no bytes"
             raise RejectedFileError("wrong-width", f"a frame must be one string of {dim} bytes, got {got}")
@@ -356,6 +362,10 @@ def _segments_of(context: Mapping[str, Value], schema: Schema) -> Segments | Non
     _held(set(made[0].tolist()), schema)
     if (made[1] < 0).any() or (until <= made[1]).any() or (until > MOST_SECONDS).any():
         raise RejectedFileError("broken-segments", f"segments must lie within 0 and {MOST_SECONDS} seconds")
+    count = len(set(zip(made[1].tolist(), until.tolist(), strict=True)))
+    if count > MOST_SEGMENTS or (count > 1 and (until - made[1]).max() > MOST_SEGMENT_S):
+        wanted = f"at most {MOST_SEGMENTS} segments, of several each of at most {MOST_SEGMENT_S} seconds"
+        raise RejectedFileError("broken-segments", f"a video must have {wanted}")
     return Segments(made[0], made[1], until, made[2])
 
 

@@ -12,7 +12,7 @@ Source: protobuf.dev, "Encoding"; tensorflow/core/example/{example,feature}.prot
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -26,6 +26,8 @@ Features: TypeAlias = dict[str, Value]
 
 MOST_FIELDS = 1 << 18
 """Fields that one message may have: a record of a few MB must not become a list of millions."""
+MOST_INTS = 100_000
+"""Whole numbers that one feature may have: 15 MB of them would take seconds."""
 _DEEPEST = 32
 _VARINT, _FIXED64, _LENGTH, _OPEN, _CLOSE, _FIXED32 = range(6)
 
@@ -38,26 +40,30 @@ def broken(why: str) -> RejectedFileError:
 # -- reading --------------------------------------------------------------------------------------------------------
 
 
-def parse_example(data: bytes) -> Features:
-    """The features of an Example.  Raises RejectedFileError (`broken-record`)."""
-    found: Features = {}
-    for number, wire, start, stop in fields(data, 0, len(data)):
-        if number == 1 and wire == _LENGTH:
-            _merge_features(data, start, stop, found)
-    return found
+def parse_example(data: bytes, keys: Collection[str] | None = None) -> Features:
+    """The features of an Example, of these names only (None: all).  Raises RejectedFileError (`broken-record`)."""
+    return features_of(data, [each[2:] for each in fields(data, 0, len(data)) if each[:2] == (1, _LENGTH)], keys)
+
+
+def features_of(data: bytes, spans: Sequence[tuple[int, int]], keys: Collection[str] | None = None) -> Features:
+    """The features of a Features message in parts.  What is not asked for, or comes again later, is not decoded."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for span in spans:
+        found |= {key: parts for key, parts in entries(data, *span) if keys is None or key in keys}
+    return {key: feature(data, parts) for key, parts in found.items()}
 
 
 def parse_sequence(data: bytes) -> tuple[Features, dict[str, list[Value]]]:
     """Context and feature lists of a SequenceExample.  Raises RejectedFileError (`broken-record`)."""
-    context: Features = {}
+    context: list[tuple[int, int]] = []
     lists: dict[str, list[Value]] = {}
     for number, wire, start, stop in fields(data, 0, len(data)):
         if number == 1 and wire == _LENGTH:
-            _merge_features(data, start, stop, context)
+            context.append((start, stop))
         elif number == 2 and wire == _LENGTH:
             for key, values in entries(data, start, stop):
-                lists[key] = [each for span in values for each in feature_list(data, *span)]
-    return context, lists
+                lists[key] = [feature(data, [spot]) for span in values for spot in feature_list(data, *span)]
+    return features_of(data, context), lists
 
 
 def entries(data: bytes, start: int, stop: int) -> Iterator[tuple[str, list[tuple[int, int]]]]:
@@ -74,18 +80,9 @@ def entries(data: bytes, start: int, stop: int) -> Iterator[tuple[str, list[tupl
         yield key, spans
 
 
-def _merge_features(data: bytes, start: int, stop: int, found: Features) -> None:
-    for key, spans in entries(data, start, stop):
-        found[key] = feature(data, spans)
-
-
-def feature_list(data: bytes, start: int, stop: int) -> list[Value]:
-    """The features of a FeatureList."""
-    return [
-        feature(data, [(begin, end)])
-        for number, wire, begin, end in fields(data, start, stop)
-        if number == 1 and wire == _LENGTH
-    ]
+def feature_list(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Where the features of a FeatureList lie."""
+    return (each[2:] for each in fields(data, start, stop) if each[:2] == (1, _LENGTH))
 
 
 def feature(data: bytes, spans: Sequence[tuple[int, int]]) -> Value:
@@ -97,6 +94,8 @@ def feature(data: bytes, spans: Sequence[tuple[int, int]]) -> Value:
                 if number != kind:
                     kind, parts = number, []
                 parts.append((begin, end))
+                if len(parts) > MOST_FIELDS:
+                    raise broken(f"a feature must come in at most {MOST_FIELDS} parts")
     if kind == 1:
         return [data[at:end] for span in parts for n, w, at, end in fields(data, *span) if n == 1 and w == _LENGTH]
     if kind == 2:
@@ -105,10 +104,12 @@ def feature(data: bytes, spans: Sequence[tuple[int, int]]) -> Value:
 
 
 def _floats(data: bytes, spans: Sequence[tuple[int, int]]) -> Array:
-    found = []
+    found: list[Array] = []
     for span in spans:
         for number, wire, start, stop in fields(data, *span):
             if number == 1 and wire in (_LENGTH, _FIXED32):
+                if len(found) == MOST_FIELDS:
+                    raise broken(f"floats must come in at most {MOST_FIELDS} parts")
                 if (stop - start) % 4:
                     raise broken(f"packed floats must be a multiple of 4 bytes, got {stop - start}")
                 found.append(np.frombuffer(data, "<f4", (stop - start) // 4, start))
@@ -124,9 +125,13 @@ def _ints(data: bytes, spans: Sequence[tuple[int, int]]) -> Array:
             if number == 1 and wire == _VARINT:
                 found.append(varint(data, start, stop)[0])
             elif number == 1 and wire == _LENGTH:
-                while start < stop:
+                if stop - start > 10 * MOST_INTS:  # of at most 10 bytes each: too many, or none
+                    raise broken(f"a feature must have at most {MOST_INTS} whole numbers")
+                while start < stop and len(found) <= MOST_INTS:
                     value, start = varint(data, start, stop)
                     found.append(value)
+            if len(found) > MOST_INTS:
+                raise broken(f"a feature must have at most {MOST_INTS} whole numbers")
     return np.array(found, np.uint64).view(np.int64)
 
 
