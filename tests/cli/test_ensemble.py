@@ -93,6 +93,13 @@ def test_nothing_is_overwritten_unasked(members, tmp_path):
         assert (code, "another folder" in err) == (2, True)
 
 
+def test_a_foreign_folder_is_left_alone(data, members):
+    for anew in ((), ("--anew",)):
+        code, _, err = run("ensemble", *members, "--out", data / "test", *anew)
+        assert (code, "new, empty or hold a model" in err) == (1, True), err
+    assert not (data / "test" / "members").exists()
+
+
 def test_other_labels_are_refused(members, tmp_path):
     from dataclasses import replace
 

@@ -244,3 +244,78 @@ def test_what_goes_together_is_told(data, tmp_path):
     assert (code, "must read frames or features" in err or "frames" in err) == (1, True)
     code, _, err = run("predict", tmp_path, data / "test")
     assert code == 1
+
+
+def test_foreign_folders_are_not_written_into(data, library, tmp_path):
+    (tmp_path / "videos" / "training").mkdir(parents=True)
+    (tmp_path / "videos" / "training" / "a.mp4").write_bytes(b"mine")
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "model.json").write_text('{"format": "layers-model"}')
+    for out in (data / "train", library / "l", library / "media", tmp_path / "videos", tmp_path / "web"):
+        before = sorted(each.name for each in out.iterdir())
+        code, _, err = run("fit", data / "train", "--out", out, *FAST, "--anew", "-q")
+        assert (code, "new, empty or hold a model" in err) == (1, True), err
+        assert sorted(each.name for each in out.iterdir()) == before
+    assert (tmp_path / "videos" / "training" / "a.mp4").read_bytes() == b"mine"
+    code, _, err = run("fit", data / "train", "--out", tmp_path / "web" / "model.json" / "m", "-q")
+    assert (code, "is a file" in err) == (1, True), err
+
+
+def test_begun_and_empty_folders_are_written_into(tmp_path):
+    from lightmeter.library.fitting import check_out
+
+    for place in ("empty", "begun/training/step-00000-000000003", "shards/training/shard-00001", "m/members/0"):
+        (tmp_path / place).mkdir(parents=True)
+        check_out(tmp_path / place.split("/")[0])
+    check_out(tmp_path / "new" / "newer")
+
+
+def test_a_teacher_of_other_features_is_told(tmp_path):
+    """Blocks of the same name: frames for one, means of them for the other."""
+    chance = np.random.default_rng(0)
+    labels = Labels.of([[at % 2] for at in range(8)], 2)
+    ids = [str(at) for at in range(8)]
+    frames = chance.integers(0, 256, (24, 4)).astype(np.uint8)
+    means = frames.reshape(8, 3, 4).mean(axis=1).astype(np.float16)
+    for kind, values, lengths in (("frames", frames, np.full(8, 3)), ("features", means, None)):
+        part = ShardRows(ids, {"visual": values}, labels, lengths=lengths)
+        write_set(tmp_path / kind, [Block("visual", kind, 4)], ("a", "b"), [part])
+    heads = {"frames": "attention", "features": "moe/experts=2"}
+    for kind, head in heads.items():
+        fit = ("fit", tmp_path / kind, "--head", head, "--out", tmp_path / f"{kind}-m", "-q")
+        code, _, err = run(*fit, "--training", "adam/epochs=1,batch=8")
+        assert code == 0, err
+    for own, other in (("frames", "features"), ("features", "frames")):
+        code, _, err = run(
+            "fit", tmp_path / own, "--head", heads[own], "--training", "adam/epochs=1,batch=8,distil=0.5",
+            "--teacher", tmp_path / f"{other}-m", "--out", tmp_path / "student", "-q",
+        )  # fmt: skip
+        assert (code, f"visual must be {other} of 4" in err, f"got {own} of 4" in err) == (1, True, True), err
+        assert not (tmp_path / "student").exists()
+
+
+def test_a_table_of_nothing_here_is_told(data, library, tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text("no/a.png,x\nno/b.png,y\n")
+    for folder in (library / "l", data / "train"):
+        code, _, err = run("fit", folder, "--labels", table, "--out", tmp_path / "m", "-q")
+        assert (code, "got none in the 2 lines" in err, "as 'no/a.png'" in err) == (1, True, True), err
+
+
+def test_what_a_table_leaves_out_of_a_set_is_told(data, tmp_path):
+    table = tmp_path / "labels.csv"
+    ids = open_set(data / "train").ids
+    table.write_text("".join(f"{name},{'ab'[at % 2]}\n" for at, name in enumerate([*ids[:40], "nobody"])))
+    fit = ("fit", data / "train", "--labels", table, "--out", tmp_path / "m", *FAST, "--json")
+    code, out, err = run(*fit)
+    (found,) = rows(out)
+    assert (code, "120 of 160 items have no label: left out" in err) == (0, True), err
+    assert (found["examples"], found["items_left_out"], found["lines_left_out"]) == (40, 120, 1)
+
+
+def test_a_table_of_answers_needs_its_folder(data, model, tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in ("none", "file"):
+        code, _, err = run("predict", model, data / "test", "--csv", tmp_path / folder / "x.csv", "-q")
+        assert (code, "a folder that is there" in err) == (2, True), err
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]

@@ -64,11 +64,14 @@ def ensemble(models: tuple[Path, ...], out: Path, **asked: Any) -> None:
 
 def _check_free(out: Path, models: tuple[Path, ...], *, anew: bool) -> None:
     """Nothing is overwritten unasked, and no model by an ensemble of itself."""
+    from lightmeter.library.fitting import check_out
+
     inside = [each for each in models if out.resolve() in (each.resolve(), *each.resolve().parents)]
     if inside:
         raise click.UsageError(f"--out must be another folder than those of MODELS, got {out}, which holds {inside[0]}")
     if (out / "model.json").is_file() and not anew:
         raise click.UsageError(f"--out must be free, got {out} with a model: take another, or replace it with --anew")
+    check_out(out)
 
 
 def _combined(

@@ -60,16 +60,18 @@ def fit(data: Path, out: Path, **asked: Any) -> None:
     Of a library, every encoder's features are a block, averaged over the item. A run that was stopped or killed goes on
     when the same command is given again, and ends as if nothing had happened.
     """
+    from lightmeter.library.fitting import check_out
     from lightmeter.library.labelled import open_examples
     from lightmeter.meter.cost import measure
 
+    check_out(out)
     opened = open_examples(data, labels=asked["labels"])
     for note in opened.notes:
         say(note, quiet=asked["quiet"])
     options = _options(asked, opened)
     with measure() as meter:
         fitted, rate = _on_engine(data, out, options, asked) if asked["engine"] else _here(opened, out, options, asked)
-    _show(out, fitted, meter.cost, rate, asked)
+    _show(out, fitted, opened, meter.cost, rate, asked)
 
 
 def _options(asked: dict[str, Any], opened: Opened) -> FitOptions:
@@ -148,7 +150,9 @@ class _Speed:
         return (self.learnt - self.first[1]) / (self.last_s - self.first[0])
 
 
-def _show(out: Path, fitted: Fitted, cost: Cost, examples_per_s: float | None, asked: dict[str, Any]) -> None:
+def _show(
+    out: Path, fitted: Fitted, opened: Opened, cost: Cost, examples_per_s: float | None, asked: dict[str, Any]
+) -> None:  # fmt: skip
     from lightmeter.library.scoring import evaluate, facts
     from lightmeter.meter.cost import measure
     from lightmeter.meter.units import bytes_text, count_text
@@ -162,7 +166,8 @@ def _show(out: Path, fitted: Fitted, cost: Cost, examples_per_s: float | None, a
     if asked["as_json"]:
         dev = None if quality is None or price is None else {**quality.as_json(), "cost": price.as_json()}
         more = {"again": fitted.again, "examples": fitted.learnt_from, "examples_per_s": examples_per_s, "dev": dev}
-        emit([{"path": out, **said, **more, "cost": cost.as_json()}], "fit/1")
+        left_out = {"lines_left_out": opened.lines_left_out, "items_left_out": opened.items_left_out}
+        emit([{"path": out, **said, **more, **left_out, "cost": cost.as_json()}], "fit/1")
         return
     rate = "" if examples_per_s is None else f" · {examples_per_s:,.0f} examples/s"
     click.echo(

@@ -47,6 +47,8 @@ def predict(model: Path, data: Path, top: int | None, **asked: Any) -> None:
 
     if asked["explain"]:
         refuse_here(("table",), "holds no reasons: leave it or --explain out")
+    if asked["table"] is not None and not asked["table"].parent.is_dir():
+        raise click.UsageError(f"--csv must lie in a folder that is there, got {asked['table']}: make its folder first")
     with measure() as meter:
         classifier = load_answering(model)
         opened = open_examples(data, labelled=False)

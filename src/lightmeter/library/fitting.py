@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +15,7 @@ import numpy as np
 from lightmeter.assets.files import file_sha256
 from lightmeter.engines.events import Event
 from lightmeter.errors import InvalidValueError
-from lightmeter.heads.answering import Answering, load_answering, narrowed
+from lightmeter.heads.answering import Answering, load_answering, narrowed, view_of
 from lightmeter.heads.classifier import Classifier
 from lightmeter.heads.examples import Batch, Block, Chosen, Examples
 from lightmeter.heads.net_head import ClosedHead, NetHead
@@ -27,6 +29,9 @@ from lightmeter.types import Array
 
 TRAINING = "training"
 """Folder below a model's where checkpoints stand while it learns."""
+_OWN = {"model.json", "model.safetensors", "ridge", "members", "by", TRAINING}
+_CHECKPOINT = re.compile(r"(step|done|shard)-\d+|run")  # of `heads.checkpoints` and `library.sharding`
+_MOST_MODEL_BYTES = 64 << 20
 _DEV = 0xDE7
 
 
@@ -74,6 +79,7 @@ def fit(examples: Examples, out: Path, options: FitOptions, *, tell: Callable[[T
     Checkpoints stand in OUT/training until the model does. A model of another run that stands in OUT is not
     overwritten, unless `anew`.  Raises InvalidValueError.  Cost: see `fit_net`.
     """
+    check_out(out)
     chosen = _chosen(examples, options)
     learn, dev = _split(chosen, options)
     _clear(out, options)
@@ -165,6 +171,7 @@ def fit_on(
     """
     if not (data / MANIFEST).is_file():
         raise InvalidValueError(f"DATA must be a set to be learnt from on an engine, got {data}: leave --engine out")
+    check_out(out)
     chosen = _chosen(open_set(data), options)
     _clear(out, options)
     if (out / "model.json").is_file():
@@ -178,6 +185,37 @@ def fit_on(
     classifier = fit_sharded(stage, engine=engine, events=None if events is None else lambda e: events(e, shards))
     classifier = replace(classifier, about={**classifier.about, COUNTS: _label_counts(chosen)})
     return Fitted(_kept(classifier, out), len(chosen), None, again=False)
+
+
+def check_out(out: Path) -> None:
+    """Whether a model may be written into a folder: a new or empty one, or one of a model, whole or begun.
+
+    Raises InvalidValueError for any other, so that no set, library or folder of videos is written into.
+    """
+    place = next(each for each in (out, *out.absolute().parents) if each.exists())
+    if not place.is_dir():
+        raise InvalidValueError(f"OUT must be a folder, got {out}, where {place} is a file: take another --out")
+    if place == out and not _is_ours(out):
+        raise InvalidValueError(
+            f"OUT must be new, empty or hold a model, got {out} with other things in it: take another --out"
+        )
+
+
+def _is_ours(out: Path) -> bool:
+    names = {each.name for each in out.iterdir()}
+    begun = out / TRAINING
+    if TRAINING in names and not (begun.is_dir() and all(_CHECKPOINT.match(each.name) for each in begun.iterdir())):
+        return False  # it goes once the model stands: nobody's files may lie there
+    return _is_model(out / "model.json") if "model.json" in names else names <= _OWN
+
+
+def _is_model(file: Path) -> bool:
+    """Whether a `model.json` is one that we wrote, not that of another program."""
+    try:
+        told = json.loads(file.read_bytes()) if file.stat().st_size <= _MOST_MODEL_BYTES else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(told, dict) and str(told.get("schema")).startswith("lightmeter.")
 
 
 def _clear(out: Path, options: FitOptions) -> None:
@@ -194,7 +232,10 @@ def _kept(classifier: Answering, out: Path) -> Answering:
 
 
 def with_teacher(options: FitOptions, teacher: Path, examples: Examples) -> FitOptions:
-    """The same options, listening to a model that stands in a folder; it must read the same blocks and classes."""
+    """The same options, listening to a model that stands in a folder; it must read the same blocks and classes.
+
+    Raises InvalidValueError for one with other labels, or that reads a block which is not here, or here otherwise.
+    """
     model = load_answering(teacher)
     if model.label_names != tuple(examples.label_names):
         raise InvalidValueError(f"--teacher must have the labels of DATA in their order, got others in {teacher}")
@@ -202,6 +243,10 @@ def with_teacher(options: FitOptions, teacher: Path, examples: Examples) -> FitO
     lacking = [each.name for each in model.blocks if each.name not in {own.name for own in chosen.blocks}]
     if lacking:
         raise InvalidValueError(f"--teacher reads {lacking[0]}, which is not learnt from here: name it in --blocks too")
+    try:
+        view_of(model.blocks, chosen)
+    except InvalidValueError as error:
+        raise InvalidValueError(f"--teacher {teacher} does not read this data: {error}") from error
     name = file_sha256(teacher / "model.json")
     return replace(options, plan=replace(options.plan, teacher=_Narrow(model, chosen.blocks), taught_by=name))
 

@@ -27,11 +27,16 @@ _RECORDS = (".tfrecord", ".tfrecord.gz")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
-    """Examples, whether their ids are paths of files, and sentences on what did not fit."""
+    """Examples, whether their ids are paths of files, and sentences on what did not fit.
+
+    lines_left_out: of the table, which are of nothing that is here · items_left_out: which have no label
+    """
 
     examples: Examples
     paths: bool
     notes: tuple[str, ...] = ()
+    lines_left_out: int = 0
+    items_left_out: int = 0
 
 
 def open_examples(data: Path, *, labels: Path | None = None, labelled: bool = True) -> Opened:
@@ -72,8 +77,9 @@ def _labelled(opened: Opened, data: Path, table: Path | None) -> Opened:
     labels = opened.examples.labels
     if labels is None or not len(labels.classes):
         way_out = (
-            "tag files with `lightmeter tag --set NAME FILE…`, or give --labels FILE.csv" if opened.paths
-            else "give --labels FILE.csv" if table is None else "its first column must be ids of the set"
+            f"write lines of path,label;label into {table}" if table is not None
+            else "tag files with `lightmeter tag --set NAME FILE…`, or give --labels FILE.csv" if opened.paths
+            else "give --labels FILE.csv"
         )  # fmt: skip
         raise InvalidValueError(f"DATA must be labelled, got no label in {data}: {way_out}")
     return opened
@@ -120,15 +126,29 @@ def _relabelled(opened: Opened, table: Path) -> Opened:
     """A set with the labels of a table, those of its items that the table names."""
     found = read_label_table(table)
     row = {name: at for at, name in enumerate(opened.examples.ids) if name in found}
-    notes = _strangers(len(found.keys() - row.keys()), table)
+    strangers = [name for name in found if name not in row]
+    notes = _strangers(strangers, len(found), table, "its first column must be ids of the set")
+    bare = len(opened.examples) - len(row)
     rows = np.array(sorted(row.values()), np.int64)
     ids = [opened.examples.ids[at] for at in rows.tolist()]
     names, labels = _numbered([found[each] for each in ids])
-    return Opened(Relabelled(Chosen.of(opened.examples, rows=rows), names, labels), opened.paths, notes)
+    relabelled = Relabelled(Chosen.of(opened.examples, rows=rows), names, labels)
+    notes = (*notes, *_bare(bare, len(opened.examples)))
+    return Opened(relabelled, opened.paths, notes, len(strangers), bare)
 
 
-def _strangers(count: int, table: Path) -> tuple[str, ...]:
-    return (f"{count} lines of {table} are of nothing that is here: left out",) if count else ()
+def _strangers(names: Sequence[str], lines: int, table: Path, way_out: str) -> tuple[str, ...]:
+    """A sentence on lines of a table that are of nothing here.  Raises InvalidValueError where all of them are."""
+    if names and len(names) == lines:
+        raise InvalidValueError(
+            f"--labels must name items of DATA, got none in the {lines} lines of {table}, as {names[0]!r:.200}: "
+            f"{way_out}"
+        )
+    return (f"{len(names)} lines of {table} are of nothing that is here: left out",) if names else ()
+
+
+def _bare(count: int, items: int) -> tuple[str, ...]:
+    return (f"{count} of {items} items have no label: left out",) if count else ()
 
 
 def _numbered(lists: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], Labels]:
@@ -149,8 +169,9 @@ def _of_library(folder: Path, table: Path | None, *, labelled: bool) -> Opened:
         places = _paths(library)
         told: dict[int, set[str]] = _tags(library)
         notes: tuple[str, ...] = ()
+        strangers = 0
         if table is not None:
-            told, notes = _table_tags(places, table)
+            told, notes, strangers = _table_tags(places, table)
         items = sorted(item for item in places if told.get(item) or not labelled)
         series = [each for each, _ in usable(library) if len(library.features(each))]
         names = _block_names(series)
@@ -160,8 +181,7 @@ def _of_library(folder: Path, table: Path | None, *, labelled: bool) -> Opened:
         if not series:
             raise InvalidValueError(f"the library must hold features, got none in {folder}: index some files first")
         bare = len(places) - len(items)
-        if bare:
-            notes = (*notes, f"{bare} of {len(places)} items have no label: left out")
+        notes = (*notes, *_bare(bare, len(places)))
         pooled = [_pooled(library, each, items, places) for each in series]
     blocks = tuple(Block(name, "features", each.dim, each.spec) for name, each in zip(names, series, strict=True))
     label_names, labels = _numbered([sorted(told.get(item, ())) for item in items])
@@ -169,7 +189,7 @@ def _of_library(folder: Path, table: Path | None, *, labelled: bool) -> Opened:
         blocks, dict(zip(names, (rows for rows, _ in pooled), strict=True)), [places[item][0][1] for item in items],
         label_names, labels if label_names else None, np.stack([there for _, there in pooled], axis=1),
     )  # fmt: skip
-    return Opened(examples, True, notes)
+    return Opened(examples, True, notes, strangers, bare)
 
 
 def _paths(library: Library) -> dict[int, list[tuple[int, str]]]:
@@ -198,19 +218,21 @@ def _tags(library: Library) -> dict[int, set[str]]:
 
 def _table_tags(
     places: Mapping[int, list[tuple[int, str]]], table: Path
-) -> tuple[dict[int, set[str]], tuple[str, ...]]:  # fmt: skip
-    """Item → its labels in a table, whose paths count from where the table lies, or from here."""
+) -> tuple[dict[int, set[str]], tuple[str, ...], int]:  # fmt: skip
+    """Item → its labels in a table, whose paths count from where the table lies, or from here; and what is of none."""
     owner = {path: item for item, paths in places.items() for _, path in paths}
     found: dict[int, set[str]] = {}
-    strangers = 0
-    for name, labels in read_label_table(table).items():
+    strangers: list[str] = []
+    lines = read_label_table(table)
+    for name, labels in lines.items():
         tried = (os.path.abspath(os.path.join(base, name)) for base in (table.parent, "."))  # noqa: PTH100, PTH118
         item = next((owner[path] for path in tried if path in owner), None)
         if item is None:
-            strangers += 1
+            strangers.append(name)
         else:
             found.setdefault(item, set()).update(labels)
-    return found, _strangers(strangers, table)
+    way_out = "paths count from where the table lies, or from here"
+    return found, _strangers(strangers, len(lines), table, way_out), len(strangers)
 
 
 def _block_names(series: Sequence[Series]) -> list[str]:
