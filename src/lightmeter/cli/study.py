@@ -32,7 +32,7 @@ from lightmeter.studies.names import STUDIES
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Your data: gallery.npz and queries.npz (x, y, track), or pictures in one folder a class.",
+    help="Your data: gallery.npz and queries.npz (x, y, track), one folder a class, or (yt8m) train and test.",
 )
 @click.option(
     "--encoder",
