@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lightmeter.encoders.word_tokens import padded_numbers
 from lightmeter.errors import InvalidValueError
 from lightmeter.heads.answering import Answering
 from lightmeter.heads.classifier import Classifier
@@ -169,10 +170,7 @@ def _tokens(fold: Fold, part: str) -> Array:
         "both": [(*one, *other) for one, other in zip(titles, keywords, strict=True)],
     }[part]
     rows = [vectors.numbers(words) for words in lists]
-    made = np.zeros((len(rows), max(1, max(map(len, rows)))), np.int32)
-    for at, row in enumerate(rows):
-        made[at, : len(row)] = row
-    return made
+    return padded_numbers(rows, max(1, max(map(len, rows))))[0]
 
 
 def prior(fold: Fold) -> FoldAnswer:
