@@ -73,7 +73,10 @@ def test_keywords_stay_in_order_and_as_often_as_they_stand():
     assert clean_keywords(["dog", "cat", "Dog"], "paper") == ("dog", "cat", "dog")
 
 
-@given(st.text(max_size=60))
+KNOWN = st.characters(exclude_categories=("Cn", "Cs"))  # what this Python's Unicode has; `regex` may know a newer one
+
+
+@given(st.text(KNOWN, max_size=60))
 def test_marks_are_those_of_unicode(text):
     assert without_marks(text) == regex.sub(r"[\p{P}\p{S}]+", "", text)
     assert without_marks(text, "P") == regex.sub(r"\p{P}+", "", text)
