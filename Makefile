@@ -39,7 +39,9 @@ clean:
 	touch $@ .venv/.demo
 
 .venv/.slow: .venv/.dev
-	$(PIP) -e '.[ray]'
+	$(PIP) -e '.[ray,sim]'
+	ldconfig -p | grep -q libOSMesa || apt-get install -y --no-install-recommends libosmesa6 || \
+	  echo 'no libosmesa6 here: proofs that simulate will be skipped'
 	touch $@
 
 .venv/.bench: .venv/.dev

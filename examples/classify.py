@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightmeter.errors import LightmeterError
 from lightmeter.heads.net_head import net_head
 from lightmeter.heads.training import fit_net
 from lightmeter.library.example_set import open_set
@@ -51,9 +52,16 @@ def main(folder: Path) -> None:
     print(f"cheapest with GAP {bar:.3f}:", choose(trials, at_least=bar).candidate)
 
 
+USAGE = "usage: python examples/classify.py [SET] (SET holds the sets train and test; without one, a set is generated)"
+
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
+    if len(sys.argv) > 2 or any(each.startswith("-") for each in sys.argv[1:]):
+        raise SystemExit(USAGE)
+    if len(sys.argv) == 2:
+        try:
+            main(Path(sys.argv[1]))
+        except LightmeterError as error:
+            raise SystemExit(str(error)) from None
     else:
         with tempfile.TemporaryDirectory() as place:
             generate(Path(place), Wanted(videos=1000, statistics=Statistics(classes=50)))

@@ -23,8 +23,8 @@ from lightmeter.library.yt8m.records import (
     encode_video,
     parse_frames,
 )
-from lightmeter.library.yt8m.tfrecord import read_records, write_records
 from lightmeter.library.yt8m.world import Statistics
+from lightmeter.media.tfrecord import read_records, write_records
 from lightmeter.meter.bench import Bench, bench_rows, run_bench
 from lightmeter.meter.record import write_results
 from lightmeter.report.text import table

@@ -142,8 +142,8 @@ def a_shard_of_moe_32() -> dict:
 
 def reading() -> dict:
     """Batches of a set on disk with float16 features, in the order of training, as tensors."""
+    from lightmeter.engines.order import Order
     from lightmeter.heads.feeding import Feed
-    from lightmeter.heads.order import Order
     from lightmeter.library.example_set import open_set
     from lightmeter.library.yt8m.generate import Wanted, generate
     from lightmeter.library.yt8m.world import Statistics

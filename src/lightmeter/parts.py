@@ -26,6 +26,7 @@ from lightmeter.errors import MissingExtraError, SpecError, UnknownNameError, ne
 
 KINDS: dict[str, str] = {
     "encoder": "lightmeter.encoders.table:ENCODERS",
+    "dense-encoder": "lightmeter.encoders.dense_table:DENSE_ENCODERS",
     "engine": "lightmeter.engines.table:ENGINES",
     "head": "lightmeter.heads.table:HEADS",
     "ensemble": "lightmeter.heads.ensemble:ENSEMBLES",
@@ -34,6 +35,10 @@ KINDS: dict[str, str] = {
     "index": "lightmeter.search.table:INDEXES",
     "fusion": "lightmeter.search.fusion:FUSIONS",
     "filter": "lightmeter.nets.kernels:FILTERS",
+    "pretraining": "lightmeter.encoders.pretraining.table:PRETRAININGS",
+    "mask-head": "lightmeter.heads.segmenting.table:MASK_HEADS",
+    "mask-training": "lightmeter.heads.segmenting.table:MASK_TRAININGS",
+    "mask-loss": "lightmeter.heads.segmenting.table:MASK_LOSSES",
 }
 """Kind of part → the one table (name → "module:Class") where its parts are found. Names are unique over all kinds."""
 
@@ -53,6 +58,10 @@ class Call:
 
     name: str
     options: Mapping[str, Any]
+
+
+SPELLED_IF_SET: Mapping[str, Any] = types.MappingProxyType({"spelled": "if set"})
+"""Metadata of an option that came when specs without it were stored already: not set, it leaves them as they are."""
 
 
 class Spelled:
@@ -146,7 +155,7 @@ def _convert(part: str, option: str, value: Any, hint: Any) -> Any:
     if isinstance(value, Call):
         if hint in _SCALARS:
             raise SpecError(f"{part}/{option} must be {_SCALARS[hint]}, got {render(value)}")
-        return bind(value)
+        return bind(value, _kind_of(hint))
     return _convert_scalar(part, option, value, hint)
 
 
@@ -178,16 +187,28 @@ def _convert_scalar(part: str, option: str, value: Any, hint: Any) -> Any:
             return value
         raise SpecError(f"{part}/{option} must be {_SCALARS[hint]}, got {render(value)}")
     if isinstance(value, str):  # a nested part without options may stand without brackets
-        return bind(parse(value))
+        return bind(parse(value), _kind_of(hint))
     raise SpecError(f"{part}/{option} must be {_SCALARS.get(hint, 'a (nested spec)')}, got {render(value)}")
+
+
+def _kind_of(hint: Any) -> str | None:
+    """The kind of part that a field holds, where its protocol is named after one: a `Loss` is found among losses."""
+    kind = getattr(hint, "__name__", "").lower()
+    return kind if kind in KINDS else None
 
 
 # -- spelling -------------------------------------------------------------------------------------------------------
 
 
 def spell(part: Any) -> str:
-    """The canonical spec of a part: its name and every option, in the order of its fields."""
-    options = [f"{f.name}={render(getattr(part, f.name))}" for f in dataclasses.fields(part) if f.init]
+    """The canonical spec of a part: its name and every option, in the order of its fields.
+
+    An option marked SPELLED_IF_SET is left out where it has its default.
+    """
+    values = [(f, getattr(part, f.name)) for f in dataclasses.fields(part) if f.init]
+    later = SPELLED_IF_SET.items()
+    unset = {f.name for f, value in values if later <= f.metadata.items() and value == f.default}
+    options = [f"{f.name}={render(value)}" for f, value in values if f.name not in unset]
     name = _name_of(f"{type(part).__module__}:{type(part).__qualname__}")
     return f"{name}/{','.join(options)}" if options else name
 

@@ -41,6 +41,7 @@ def test_two_models_are_one(data, members, tmp_path):
     (made,) = rows(out)
     assert made["schema"] == "lightmeter.ensemble/1"
     assert made["blocks"] == ["visual", "audio"]
+    assert (made["lines_left_out"], made["items_left_out"]) == (0, 0)
     assert made["head"].startswith("mean/absent=zero of moe/")
     sizes = [load_answering(each).size_bytes for each in members]
     assert made["size_bytes"] == sum(sizes)
@@ -162,10 +163,14 @@ def test_predict_says_why(told):
             assert answer["exact"]
             assert (answer["blocks"][block] > 0) == hits[row, int(answer["label"] == "heard")]
             assert next(iter(answer["blocks"])) == block, "the strongest stands first"
+            logit = answer["base"] + sum(answer["blocks"].values())
+            assert 1 / (1 + np.exp(-logit)) == pytest.approx(answer["score"], abs=1e-5)
     code, out, _ = run("predict", folder / "m", folder / "set", "--explain", "--top", 1, "-q")
     assert code == 0
     assert out.count("\n") == 120
     assert out.startswith("v0:\n  ")
+    first = found[0]["labels"][0]
+    assert f"· average item {first['base']:+.2f}" in out.splitlines()[1]
     code, _, err = run("predict", folder / "m", folder / "set", "--explain", "--csv", folder / "a.csv")
     assert (code, "--csv holds no reasons" in err) == (2, True)
 
@@ -200,7 +205,7 @@ def test_seconds_and_words_are_named(tmp_path):
     title[0, :3] = [2, 1, 9]
     examples = ArrayExamples(blocks, {"visual": [frames], "title": title}, ["v"], ("a", "b"))
     ((name, (why,)),) = explained(Ear(), examples, 1)
-    assert (name, why.label) == ("v", "a")
+    assert (name, why.label, why.base) == ("v", "a", None)
     assert [each.what for each in why.seconds] == [1, 3]
     assert [each.what for each in why.words["title"]] == ["cat"]
     assert why.text() == "a 0.924: visual +1.50, title +1.00 · seconds 1 (+2.00), 3 (+0.50) · title: cat (+1.00)"

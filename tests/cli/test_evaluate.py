@@ -120,6 +120,8 @@ def test_without_counts_of_training_those_of_the_data_rank(made, tmp_path):
     classifier.save(tmp_path / "m")
     assert COUNTS not in Classifier.load(tmp_path / "m").about
     first, *classes = rows(run("evaluate", tmp_path / "m", made / "test", "--deep", "--json", "-q")[1])
+    assert (first["lines_left_out"], first["items_left_out"]) == (0, 0)
+    assert "items_left_out" not in classes[0]
     assert first["deep"]["by_frequency"]["counts_of"] == "data"
     assert [each["count"] for each in classes] == [each["labels"] for each in classes]
 
@@ -180,6 +182,7 @@ def test_labels_in_another_order_are_the_same_labels(made, tmp_path):
     write_set(tmp_path / "train", BLOCKS, NAMES[::-1], [ShardRows(whole.ids, whole.values, turned, whole.present)])
     assert run("fit", tmp_path / "train", "--out", tmp_path / "m", "--head", "label-ridge", "-q")[0] == 0
     one, other = rows(run("evaluate", made / "good", tmp_path / "m", made / "test", "--json", "-q")[1])
+    assert one["items_left_out"] == other["items_left_out"] == 0
     assert other["gap"] == pytest.approx(one["gap"], abs=1e-4)
     assert not other["less_the_first"]["gap"]["clear"]
     write_set(tmp_path / "few", BLOCKS, NAMES[:1], [ShardRows(["a"], {b.name: np.ones((1, b.dim), np.float32) for b in BLOCKS}, Labels.of([[0]], 1))])  # fmt: skip  # noqa: E501

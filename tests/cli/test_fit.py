@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
+import shlex
 import shutil
 
 import numpy as np
@@ -158,8 +161,8 @@ def test_a_library_and_a_table_of_labels(library, tmp_path):
     code, out, err = run("fit", library / "l", "--labels", table, "--out", tmp_path / "m", *fast)
     assert code == 0, err
     assert "of color-histogram → 5 classes, learnt from 8 examples" in out
-    assert "1 lines of" in err
-    assert "4 of 12 items have no label" in err
+    assert "of nothing here, left out: 1, as 'media/none.png'" in err
+    assert "items without a label, left out: 4 of 12" in err
     answers = rows(run("predict", tmp_path / "m", library / "l", "--top", 2, "--json", "-q")[1])
     assert len(answers) == 12
     for answer in answers:
@@ -167,7 +170,7 @@ def test_a_library_and_a_table_of_labels(library, tmp_path):
     held = library / "held.csv"
     held.write_text("".join(f"media/{colour}-2.png,{colour};picture\n" for colour in COLOURS))
     (found,) = rows(run("evaluate", tmp_path / "m", library / "l", "--labels", held, "--json", "-q")[1])
-    assert (found["videos"], found["gap"]) == (4, 1)
+    assert (found["videos"], found["gap"], found["items_left_out"], found["lines_left_out"]) == (4, 1, 8, 0)
     held.write_text("media/red-2.png,crimson\n")
     code, _, err = run("evaluate", tmp_path / "m", library / "l", "--labels", held, "-q")
     assert (code, "known to the model, got 'crimson'" in err) == (1, True)
@@ -219,9 +222,147 @@ def test_what_was_learnt_is_an_encoder(library, tmp_path):
 def test_what_is_no_data_is_told(data, tmp_path):
     (tmp_path / "records").mkdir()
     (tmp_path / "records" / "train00.tfrecord").write_bytes(b"")
-    for folder, words in ((tmp_path / "records", "yt8m convert"), (data, "a folder of sets"), (tmp_path, "index")):
+    (tmp_path / "empty").mkdir()
+    convert = f"`lightmeter yt8m convert {tmp_path / 'records'} OUT`"
+    cases = (
+        (tmp_path / "records", convert),
+        (tmp_path, convert),
+        (data, "a folder of sets"),
+        (tmp_path / "empty", "index"),
+    )
+    for folder, words in cases:
         code, _, err = run("fit", folder, "--out", tmp_path / "m", "-q")
         assert (code, words in err) == (1, True), err
+
+
+@pytest.mark.parametrize("name", ["a.tfrecord", "a.tfrecords", "a.tfrecord.gz", "plain", "packed.gz"])
+def test_tfrecords_are_converted_as_the_sentence_says(model, tmp_path, name):
+    made = ("yt8m", "generate", tmp_path / "r", "--videos", 12, "--classes", 20, "--format", "tfrecord", "-q")
+    assert run(*made)[0] == 0
+    (tmp_path / "some files").mkdir()
+    place = tmp_path / "some files" / name
+    whole = (tmp_path / "r" / "train" / "train00000.tfrecord").read_bytes()
+    place.write_bytes(gzip.compress(whole) if name.endswith(".gz") else whole)
+    for verb in (("fit",), ("predict", model), ("evaluate", model)):
+        out = ("--out", tmp_path / "m") if verb == ("fit",) else ()
+        code, _, err = run(*verb, place, *out, "-q")
+        assert (code, "got TFRecords" in err) == (1, True), err
+        said = shlex.split(re.search("`lightmeter (.*) OUT`", err).group(1))
+        assert said == ["yt8m", "convert", str(place)]
+    assert run(*said, tmp_path / "set", "--classes", 20, "-q")[0] == 0
+    assert len(open_set(tmp_path / "set")) > 0
+
+
+def test_data_and_model_in_the_wrong_order(data, model):
+    code, _, err = run("evaluate", data / "test", model, "-q")
+    assert (code, "DATA comes last" in err or "models stand before DATA" in err) == (1, True), err
+    code, _, err = run("predict", data / "test", data / "test", "-q")
+    assert (code, "models stand before DATA" in err) == (1, True), err
+
+
+def test_few_steps_are_told_with_a_training_that_has_enough(data, tmp_path):
+    code, _, err = run("fit", data / "train", "--out", tmp_path / "a", "--training", "adam/l2=0.001")
+    assert code == 0
+    assert "160 examples in batches of 160, 5 times, are 5 steps, too few" in err
+    spec = re.search(r"try --training (\S+)", err).group(1)
+    assert spec == "adam/batch=64,epochs=120,l2=0.001"
+    code, out, err = run("fit", data / "train", "--out", tmp_path / "b", "--training", spec, "--json")
+    assert (code, "too few" in err) == (0, False), err
+    gaps = [
+        rows(run("evaluate", tmp_path / name, data / "test", "--json", "-q")[1])[0]["gap"] for name in ("a", "b")
+    ]  # fmt: skip
+    assert gaps[1] > gaps[0] + 0.02
+    assert "too few" not in run("fit", data / "train", "--out", tmp_path / "c", "-q")[2]
+
+
+def test_classes_that_dev_takes_whole_are_told(tmp_path):
+    labels = Labels.of([[at % 2] for at in range(38)] + [[2], [3]], 5)
+    part = ShardRows([str(at) for at in range(40)], {"v": np.eye(40, 4, dtype=np.float16)}, labels)
+    write_set(tmp_path / "set", [Block("v", "features", 4)], tuple("abcde"), [part])
+    code, out, err = run(
+        "fit",
+        tmp_path / "set",
+        "--out",
+        tmp_path / "m",
+        "--training",
+        "adam/epochs=1",
+        "--dev",
+        0.9,
+        "--json",
+    )
+    (found,) = rows(out)
+    counts = json.loads((tmp_path / "m" / "model.json").read_text())["about"]["label_counts"]
+    lost = [name for name, count in zip("abcd", counts[:4], strict=True) if not count]  # nobody ever had e
+    assert lost
+    assert found["classes_lost"] == len(lost)
+    assert f"--dev keeps all examples of {len(lost)} of 5 classes from learning ({', '.join(lost)})" in err
+
+
+def test_a_closed_form_has_no_line_of_progress(data, tmp_path):
+    fit = ("fit", data / "train", "--out", tmp_path / "m", "--head", "label-ridge")
+    for _ in range(2):
+        code, _, err = run(*fit)
+        assert (code, err) == (0, "")
+
+
+def test_what_differs_from_the_model_that_stands_there_is_named(data, tmp_path):
+    fit = ("fit", data / "train", "--out", tmp_path / "m", "-q", "--training")
+    assert run(*fit, "adam/epochs=2,batch=40")[0] == 0
+    code, _, err = run(*fit, "adam/epochs=2,batch=40,l2=0.001,loss=(bce/reduce=mean)")
+    assert code == 1
+    assert "training/l2 is 1e-08, not 0.001, and training/loss is (bce/epsilon=1e-05,reduce=sum), not (bce/" in err
+    assert "batch" not in err
+
+
+def test_a_size_that_no_format_reaches_is_refused_before_learning(data, tmp_path):
+    fit = ("fit", data / "train", "--out", tmp_path / "m", *FAST, "--most-size")
+    code, _, err = run(*fit, "1kB")
+    least = int(re.search(r"must be (\d+) bytes or more", err).group(1))
+    assert (code, "loss" in err, (tmp_path / "m").exists()) == (1, False, False), err
+    assert run(*fit, str(least - 1), "-q")[0] == 1
+    code, out, err = run(*fit, str(least), "-q", "--json")
+    assert (code, rows(out)[0]["size_bytes"]) == (0, least), err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--training", "adam/loss=focal"), "no loss called 'focal': there is asymmetric, bce, logit-adjusted"),
+        (("--training", "adam/loss=asymetric"), "no loss called 'asymetric': did you mean 'asymmetric'?"),
+        (("--training", "adam/loss=(moe/experts=2)"), "no loss called 'moe'"),
+        (("--training", "adam/epochs=0"), "must be 1 or more, got batch=1024, epochs=0, decay_every=4000000"),
+        (("--seed", -1), "must be a whole number from 0 on, got -1"),
+        (("--training", "adam/distil=0.5"), "distil=0.5 without one: give a --teacher too"),
+    ],
+)
+def test_what_cannot_be_is_told_plainly(data, tmp_path, options, said):
+    code, _, err = run("fit", data / "train", "--out", tmp_path / "m", *options, "-q")
+    assert code in (1, 2)
+    assert said in err
+
+
+def test_rated_segments_as_the_challenge_took_them(tmp_path):
+    chance = np.random.default_rng(0)
+    hits = chance.random((60, 3)) < 0.4
+    rows_ = np.concatenate([hits + chance.normal(size=(60, 3)) / 4, chance.normal(size=(60, 1))], axis=1)
+    rated = Labels.of([[0, 1, 2]] * 60, 3)
+    labels = Labels.of([np.flatnonzero(each).tolist() for each in hits], 3)
+    ids = [f"v{at // 3}:{5 * (at % 3)}" for at in range(60)]
+    part = ShardRows(ids, {"visual": rows_.astype(np.float16)}, labels, rated=rated)
+    write_set(tmp_path / "set", [Block("visual", "features", 4)], ("a", "b", "c"), [part])
+    training = ("--training", "adam/lr=0.05,batch=20,epochs=40")
+    assert run("fit", tmp_path / "set", "--out", tmp_path / "m", *training, "-q")[0] == 0
+    predict = ("predict", tmp_path / "m", tmp_path / "set", "--csv", tmp_path / "s.csv")
+    code, out, err = run(*predict, "-q")
+    assert (code, "3 lines, one a class, of 60 segments" in out) == (0, True), err
+    lines = (tmp_path / "s.csv").read_text().splitlines()
+    assert lines[0] == "Class,Segments"
+    assert sorted(lines[1].removeprefix("0,").split()) == sorted(ids)
+    direct = rows(run("evaluate", tmp_path / "m", tmp_path / "set", "--json", "-q")[1])[0]
+    listed = rows(run("yt8m", "evaluate", tmp_path / "s.csv", tmp_path / "set", "--json", "-q")[1])[0]
+    assert listed["map"] == pytest.approx(direct["map"], abs=1e-9)
+    code, _, err = run(*predict, "--top", 3)
+    assert (code, "--top is for videos" in err) == (2, True)
 
 
 def test_a_closed_form_learns_without_steps(data, tmp_path):
@@ -299,7 +440,7 @@ def test_a_table_of_nothing_here_is_told(data, library, tmp_path):
     table.write_text("no/a.png,x\nno/b.png,y\n")
     for folder in (library / "l", data / "train"):
         code, _, err = run("fit", folder, "--labels", table, "--out", tmp_path / "m", "-q")
-        assert (code, "got none in the 2 lines" in err, "as 'no/a.png'" in err) == (1, True, True), err
+        assert (code, f"got none in {table} (lines 2)" in err, "as 'no/a.png'" in err) == (1, True, True), err
 
 
 def test_what_a_table_leaves_out_of_a_set_is_told(data, tmp_path):
@@ -309,7 +450,7 @@ def test_what_a_table_leaves_out_of_a_set_is_told(data, tmp_path):
     fit = ("fit", data / "train", "--labels", table, "--out", tmp_path / "m", *FAST, "--json")
     code, out, err = run(*fit)
     (found,) = rows(out)
-    assert (code, "120 of 160 items have no label: left out" in err) == (0, True), err
+    assert (code, "items without a label, left out: 120 of 160" in err) == (0, True), err
     assert (found["examples"], found["items_left_out"], found["lines_left_out"]) == (40, 120, 1)
 
 

@@ -141,6 +141,26 @@ def test_an_encoder_that_would_be_ignored_is_refused(tmp_path):
     assert str(done.exception).startswith("--encoder must be left out where gallery.npz holds features")
 
 
+def test_several_seeds_that_would_be_ignored_are_refused():
+    done = run("toy", "--seeds", 2)
+    assert isinstance(done.exception, InvalidValueError)
+    assert "toy takes one seed, got 2: leave --seeds out" in str(done.exception)
+    assert run("toy", "--seeds", 0).exit_code == 2
+    assert run("toy", "--seeds", 1, "--quiet").exit_code == 0
+
+
+def test_several_seeds_reach_the_study(monkeypatch):
+    asked = []
+
+    def answer(what):
+        asked.append(what)
+        raise InvalidValueError("enough")
+
+    monkeypatch.setattr(declared, "study_called", lambda name: types.SimpleNamespace(run=answer))
+    run("yt8m", "--seeds", 3, "--seed", 5)
+    assert list(asked[0].every_seed) == [5, 6, 7]
+
+
 def test_an_encoder_that_is_none_is_said(pictures):
     done = run("toy", "--encoder", "colour-histogram", "--data", pictures)
     assert isinstance(done.exception, UnknownNameError)

@@ -48,16 +48,19 @@ def test_generate_frames_as_records_and_convert_them(tmp_path):
         "generate", tmp_path / "raw", "--videos", 20, "--classes", 20, "--level", "frame", "--max-frames", 4,
         "--format", "tfrecord", "-q",
     )  # fmt: skip
-    vocabulary = tmp_path / "raw" / "train" / "vocabulary.csv"
-    done = run(
-        "convert", tmp_path / "raw" / "train", tmp_path / "set", "--classes", 20, "--vocabulary", vocabulary, "--json",
-        "--quantised-by", "floor",
-    )  # fmt: skip
+    raw = tmp_path / "raw" / "train"
+    done = run("convert", raw, tmp_path / "set", "--json", "--quantised-by", "floor")
     assert [(row["items"], row["left_out"]) for row in rows(done)] == [(16, {})]
+    assert f"classes 20, named by {raw / 'vocabulary.csv'}" in done.stderr
+    assert f"`lightmeter yt8m words {tmp_path / 'set'} --out SET2`" in done.stderr
+    assert (tmp_path / "set" / "words.jsonl").read_bytes() == (raw / "words.jsonl").read_bytes()
     made = open_set(tmp_path / "set")
+    assert f"0,{made.label_names[0]}" in (raw / "vocabulary.csv").read_text().splitlines()
+    assert len(made.label_names) == 20
     assert [block.kind for block in made.blocks] == ["frames", "frames"]
     run("convert", tmp_path / "set", tmp_path / "back", "--to", "tfrecord", "--gzip", "--id-key", "video_id", "-q")
-    assert [path.name for path in sorted((tmp_path / "back").iterdir())] == ["00000.tfrecord.gz", "vocabulary.csv"]
+    names = ["00000.tfrecord.gz", "vocabulary.csv", "words.jsonl"]
+    assert [path.name for path in sorted((tmp_path / "back").iterdir())] == names
 
 
 def test_convert_tells_what_it_left_out(tmp_path, data):
@@ -65,7 +68,7 @@ def test_convert_tells_what_it_left_out(tmp_path, data):
     path = tmp_path / "raw" / "00000.tfrecord"
     path.write_bytes(path.read_bytes()[:-1])
     done = run("convert", tmp_path / "raw", tmp_path / "set", "--classes", 20, code=3)
-    assert "39 items; left out: 1 truncated" in done.stderr
+    assert "items 39; left out: 1 truncated" in done.stderr
     assert json.loads((tmp_path / "set" / "quarantine.jsonl").read_text())["code"] == "truncated"
     again = run("convert", tmp_path / "raw", tmp_path / "set", "--classes", 20, "--json", code=3)
     assert rows(again)[0]["left_out"] == {"truncated": 1}
@@ -73,7 +76,8 @@ def test_convert_tells_what_it_left_out(tmp_path, data):
 
 def test_parquet(tmp_path, data):
     pytest.importorskip("pyarrow")
-    run("convert", data / "test", tmp_path / "a.parquet", "--to", "parquet", "-q")
+    done = run("convert", data / "test", tmp_path / "a.parquet", "--to", "parquet")
+    assert f"they stay in {data / 'test' / 'words.jsonl'}" in done.stderr
     run("convert", tmp_path / "a.parquet", tmp_path / "back", "-q")
     assert open_set(tmp_path / "back").fingerprint == open_set(data / "test").fingerprint
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
+import sys
+import tracemalloc
+import types
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lightmeter.assets import keyed_vectors
 from lightmeter.assets.finding import find_or_none
+from lightmeter.assets.keyed_vectors import arrays_beside
 from lightmeter.assets.saving import load_model, save_model
 from lightmeter.encoders import word_vectors
 from lightmeter.encoders.word_vectors import WordVectors, open_vectors, read_vectors
@@ -37,11 +44,68 @@ def write_text(path, words=WORDS, rows=ROWS, *, header=True):
     return path
 
 
+def gensim_class(module, name):
+    """A stand-in that pickles under a name of gensim's: what gensim writes is its name and its attributes."""
+    return type(name, (), {"__module__": module, "__qualname__": name})
+
+
+def write_kv(path, words=WORDS, rows=ROWS, *, beside=False, protocol=4, name="KeyedVectors", **more):
+    """As `KeyedVectors.save` of gensim 4.4.0 writes: an object's attributes, arrays of 10 million numbers beside it.
+
+    Checked once against gensim itself, which loads these files: same words, same rows.
+    """
+    module = "gensim.models.keyedvectors"
+    made = gensim_class(module, name)()
+    made.vector_size = rows.shape[1]
+    made.index_to_key = list(words)
+    made.next_index = 0
+    made.key_to_index = {word: at for at, word in enumerate(words)}
+    made.norms, made.expandos = None, {"count": np.arange(len(words))}
+    made.lifecycle_events = [{"ignore": frozenset(), "event": "saving", "gensim": "4.4.0"}]
+    if beside:
+        np.save(f"{path}.vectors.npy", rows)
+    else:
+        made.vectors = rows
+    for part, value in {"numpys": ["vectors"] if beside else [], "scipys": [], "ignoreds": []}.items():
+        setattr(made, f"__{part}", value)
+    vars(made).update(more)
+    return dump(path, made, protocol)
+
+
+def write_kv_3(path, words=WORDS, rows=ROWS, *, beside=False, vectors="vectors"):
+    """As gensim 3 wrote: protocol 2, a `vocab` of objects, `index2word`; `vectors` was `syn0` before that."""
+    made = gensim_class("gensim.models.keyedvectors", "Word2VecKeyedVectors")()
+    word = gensim_class("gensim.models.keyedvectors", "Vocab")
+    vocab = {each: word() for each in words}
+    for at, each in enumerate(vocab.values()):
+        vars(each).update(count=np.int64(9), index=at, sample_int=2**32 - 1)
+    vars(made).update(vocab=vocab, vector_size=rows.shape[1], index2word=list(words), vectors_norm=None)
+    vars(made)["__numpys"] = [vectors] if beside else []
+    if beside:
+        np.save(f"{path}.{vectors}.npy", rows)
+    else:
+        setattr(made, vectors, rows)
+    return dump(path, made, 2)
+
+
+def dump(path, made, protocol):
+    parts = [made, *(each for value in vars(made).values() if isinstance(value, dict) for each in value.values())]
+    modules = {name: types.ModuleType(name) for name in ("gensim", "gensim.models")}
+    for kind in {type(each) for each in parts if type(each).__module__.startswith("gensim")}:
+        module = modules.setdefault(kind.__module__, types.ModuleType(kind.__module__))
+        setattr(module, kind.__name__, kind)
+    with mock.patch.dict(sys.modules, modules):
+        path.write_bytes(pickle.dumps(made, protocol))
+    return path
+
+
 FORMATS = {
     "word2vec.bin": write_bin,
     "gensim.bin": lambda path: write_bin(path, end=b""),
     "word2vec.txt": write_text,
     "glove.txt": lambda path: write_text(path, header=False),
+    "gensim 4.kv": write_kv,
+    "gensim 3.kv": write_kv_3,
 }
 
 
@@ -68,7 +132,7 @@ class TestEveryFormat:
 
     def test_that_breaks_off_is_refused(self, name, tmp_path):
         path = FORMATS[name](tmp_path / name)
-        path.write_bytes(path.read_bytes()[:-14])
+        path.write_bytes(path.read_bytes()[:-14])  # of gensim's: the end of the pickle
         if name == "glove.txt":  # it states no count: a line that is short is all that shows
             path.write_bytes(path.read_bytes().rstrip()[:-4])
         with pytest.raises((RejectedFileError, UnsafeFileError)):
@@ -151,6 +215,8 @@ LINES = {
     "fewer lines than it says": b"3 2\ncat 1 2\n",
     "gzip": b"\x1f\x8b\x08\x00",
     "a pickle": pickle.dumps({"cat": 1}),
+    "a pickle of no object": pickle.dumps([1]),
+    "an old pickle": pickle.dumps({"cat": 1}, 0),
 }
 
 
@@ -162,11 +228,142 @@ def test_what_is_no_text_of_vectors_is_refused(data, tmp_path):
         read_vectors(path)
 
 
-def test_a_pickle_says_how_to_export(tmp_path):
-    path = tmp_path / "vectors.kv"
-    path.write_bytes(pickle.dumps([1]))
-    with pytest.raises(UnsafeFileError, match=r"save_word2vec_format\('vectors.bin', binary=True\)"):
+OTHER_FORMS = {
+    "the array beside it": lambda path: write_kv(path, beside=True),
+    "the array beside it, gensim 3": lambda path: write_kv_3(path, beside=True),
+    "syn0": lambda path: write_kv_3(path, vectors="syn0"),
+    "syn0 beside it": lambda path: write_kv_3(path, vectors="syn0", beside=True),
+    "protocol 2": lambda path: write_kv(path, protocol=2),
+    "protocol 3": lambda path: write_kv(path, protocol=3),
+    "float64": lambda path: write_kv(path, rows=ROWS.astype(np.float64)),
+    "big-endian": lambda path: write_kv(path, rows=ROWS.astype(">f4")),
+    "columns first": lambda path: write_kv(path, rows=np.asfortranarray(ROWS)),
+    "room for more words": lambda path: write_kv(
+        path, (*WORDS, None), np.concatenate([ROWS, np.ones((2, 3), np.float32)])
+    ),
+    "another name": lambda path: write_kv(path.with_suffix(".vec")),
+}
+
+
+@pytest.mark.parametrize("write", OTHER_FORMS.values(), ids=OTHER_FORMS)
+def test_every_form_of_gensim_is_read(write, tmp_path):
+    vectors = read_vectors(write(tmp_path / "v.kv"))
+    assert vectors.words == WORDS
+    np.testing.assert_array_equal(vectors.table, made().table)
+
+
+def test_words_of_gensim_may_be_those_of_python_2(tmp_path):
+    """There bytes were text: the vectors stand as a string of as many letters."""
+    raw = ROWS.tobytes()
+    path = write_kv(tmp_path / "v.kv", protocol=3)
+    old = b"T" + struct.pack("<I", len(raw)) + raw
+    assert path.read_bytes().count(b"C" + bytes([len(raw)]) + raw) == 1
+    path.write_bytes(path.read_bytes().replace(b"C" + bytes([len(raw)]) + raw, old))
+    np.testing.assert_array_equal(read_vectors(path).table, made().table)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
+BAD_KV = {
+    "code in an attribute": lambda path: write_kv(path, norms=Evil()),
+    "code in the words": lambda path: write_kv(path, index_to_key=[Evil()]),
+    "code in place of the vectors": lambda path: write_kv(path, vectors=Evil()),
+    "a whole model": lambda path: dump(path, gensim_class("gensim.models.word2vec", "Word2Vec")(), 4),
+    "FastText": lambda path: dump(path, gensim_class("gensim.models.fasttext", "FastTextKeyedVectors")(), 4),
+    "an array of objects": lambda path: write_kv(path, rows=np.array([[Evil()]], object)),
+    "too wide": lambda path: write_kv(path, ("a",), np.ones((1, 5000), np.float32)),
+}
+BROKEN_KV = {
+    "no state": lambda path: dump(path, gensim_class("gensim.models.keyedvectors", "KeyedVectors")(), 4),
+    "a word's entry alone": lambda path: dump(path, gensim_class("gensim.models.keyedvectors", "Vocab")(), 4),
+    "no words": lambda path: write_kv(path, index_to_key=None),
+    "numbers for words": lambda path: write_kv(path, index_to_key=[1, 2]),
+    "more words than vectors": lambda path: write_kv(path, ("a", "b"), ROWS[:1]),
+    "whole numbers": lambda path: write_kv(path, rows=ROWS.astype(np.int32)),
+    "one axis": lambda path: write_kv(path, ("a",), np.ones((1, 1), np.float32), vectors=np.ones(3, np.float32)),
+    "no vectors": lambda path: write_kv(path, vectors=None),
+    "nothing beside it": lambda path: write_kv(path, vectors=None, __numpys=["vectors"]),
+    "not finite": lambda path: write_kv(path, rows=ROWS * np.inf),
+    "another pickle of numpy's": lambda path: write_kv(path, vectors=np.float32(1)),
+}
+
+
+@pytest.mark.parametrize("write", BAD_KV.values(), ids=BAD_KV)
+def test_gensim_that_asks_for_more_is_refused_unrun(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path / "v.kv")
+    with pytest.raises(UnsafeFileError) as caught:
         read_vectors(path)
+    assert "nothing was run; in gensim, write vectors.save_word2vec_format('vectors.bin'" in str(caught.value) or (
+        "must hold vectors of 1 to 4096 numbers, got 5000" in str(caught.value)
+    )
+    assert [each.name for each in tmp_path.iterdir()] == ["v.kv"]
+
+
+def test_python_itself_would_have_run_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_kv(tmp_path / "v.kv", norms=Evil())
+    modules = {name: types.ModuleType(name) for name in ("gensim", "gensim.models", "gensim.models.keyedvectors")}
+    modules["gensim.models.keyedvectors"].KeyedVectors = gensim_class("gensim.models.keyedvectors", "KeyedVectors")
+    with mock.patch.dict(sys.modules, modules):
+        pickle.loads(path.read_bytes())
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("write", BROKEN_KV.values(), ids=BROKEN_KV)
+def test_gensim_that_is_broken_is_refused(write, tmp_path):
+    with np.errstate(invalid="ignore"):
+        path = write(tmp_path / "v.kv")
+    with pytest.raises(RejectedFileError):
+        read_vectors(path)
+
+
+def test_an_array_beside_gensims_file_is_held_to_its_header(tmp_path):
+    path = write_kv(tmp_path / "v.kv", beside=True)
+    file = tmp_path / "v.kv.vectors.npy"
+    assert arrays_beside(path) == [file]
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(RejectedFileError, match=r"v.kv.vectors.npy must hold 48 bytes, got 44"):
+        read_vectors(path)
+    np.save(file, np.array([[None]], object))
+    with pytest.raises(UnsafeFileError, match="holds Python objects"):
+        read_vectors(path)
+    file.unlink()
+    with pytest.raises(RejectedFileError, match=r"v.kv.vectors.npy must lie beside v.kv, it does not: put it back"):
+        read_vectors(path)
+
+
+def test_gensims_limits(tmp_path, monkeypatch):
+    path = write_kv(tmp_path / "v.kv")
+    monkeypatch.setattr(keyed_vectors, "MOST_OPCODES", 50)
+    with pytest.raises(UnsafeFileError, match="at most 50 steps"):
+        read_vectors(path)
+    monkeypatch.setattr(keyed_vectors, "MOST_PICKLE_BYTES", 100)
+    with pytest.raises(UnsafeFileError, match="at most 100 bytes"):
+        read_vectors(path)
+
+
+def test_bytes_that_are_asked_for_again_and_again_are_not_copied(tmp_path):
+    """Text of a megabyte, encoded 10,000 times by a file that is hardly longer."""
+    path, text = tmp_path / "v.kv", b"X" + struct.pack("<I", 1 << 20) + b"a" * (1 << 20)
+    again = (
+        b"(c_codecs\nencode\nq\x01" + text + b"q\x02X\x06\x00\x00\x00latin1q\x030]" + b"h\x01h\x02h\x03\x86Ra" * 10_000
+    )
+    path.write_bytes(b"\x80\x02" + again + b"t.")
+    tracemalloc.start()
+    with pytest.raises(RejectedFileError):
+        read_vectors(path)
+    assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    tracemalloc.stop()
+
+
+def test_what_is_no_file_of_vectors_says_so(tmp_path):
+    (tmp_path / "v.kv").write_bytes(b"cat 1 2\n")
+    with pytest.raises(RejectedFileError, match="must be what gensim's KeyedVectors.save writes"):
+        read_vectors(tmp_path / "v.kv")
     with pytest.raises(RejectedFileError, match="must be a file or a folder"):
         read_vectors(tmp_path / "no")
 

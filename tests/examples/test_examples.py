@@ -67,3 +67,14 @@ def test_classify(tmp_path):
     told = run("classify.py", cwd=tmp_path)
     assert told.count("GAP") == 4
     assert "on the frontier:" in told
+
+
+@pytest.mark.parametrize(
+    ("args", "said"), [(("--help",), "usage: "), (("none",), "not-a-set: "), (("a", "b"), "usage: ")]
+)
+def test_classify_says_what_is_wrong(tmp_path, args, said):
+    command = [sys.executable, EXAMPLES / "classify.py", *args]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1

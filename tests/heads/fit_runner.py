@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "reference"))
 
 from labelled_examples import labelled
 
-from lightmeter.heads.checkpoints import Checkpoints
+from lightmeter.engines.checkpoints import Checkpoints
 from lightmeter.heads.moe import Moe
 from lightmeter.heads.training import Adam, fit_net
 

@@ -207,7 +207,7 @@ def test_labels_stay_as_they_are_given(tmp_path):
     ["chain/links=65", "lstm/layers=1000000", "text-cnn/widths=65", f"keyword-mlp/widths=[{','.join(['2'] * 17)}]"],
 )
 def test_recipes_without_end_are_refused_before_they_are_built(spec, made, tmp_path, monkeypatch):
-    monkeypatch.setattr("lightmeter.heads.classifier._bare_net", lambda *told: pytest.fail("built"))
+    monkeypatch.setattr("lightmeter.heads.classifier.bare_net", lambda *told: pytest.fail("built"))
     refused(made, tmp_path, lambda _, about: about.update(spec=spec, blocks=[block(kind="frames")]))
     refused(made, tmp_path, lambda _, about: about.update(spec=spec))
 

@@ -12,7 +12,7 @@ import pytest
 
 from lightmeter.errors import InvalidValueError
 from lightmeter.heads.classifier import Classifier
-from lightmeter.heads.distributed import _Share, fit_net_together
+from lightmeter.heads.distributed import _share, fit_net_together
 from lightmeter.heads.moe import Moe
 from lightmeter.heads.net_head import net_head
 from lightmeter.heads.training import fit_net
@@ -30,7 +30,7 @@ def test_outside_torchrun_one_sentence_says_how():
 
 def test_shares_of_a_batch_are_the_batch():
     whole, rows = examples("features"), np.array([5, 3, 60, 7, 0, 1])
-    parts = [_Share(whole, rank, 2).batch(rows) for rank in (0, 1)]
+    parts = [_share(whole, rank, 2).batch(rows) for rank in (0, 1)]
     batch = whole.batch(rows)
     for at, part in enumerate(parts):
         np.testing.assert_array_equal(part.values["visual"], batch.values["visual"][at::2])

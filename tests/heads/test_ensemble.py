@@ -190,8 +190,14 @@ def test_a_forest_learns_which_member_to_trust():
 
 def test_members_that_do_not_fit_are_refused():
     own = fitted("sight")
-    with pytest.raises(InvalidValueError, match="same labels.*'d'"):
-        EnsembleClassifier((own, replace(own, label_names=("a", "b", "d"))), Mean())
+    names = own.label_names
+    for other, said in (
+        ((*names[:-1], "d"), "1 in member 2 alone, as 'd'"),
+        (names[:-1], f"1 in member 1 alone, as {names[-1]!r}"),
+        ((*names[1:], names[0]), f"{names[1]!r} in member 2 where member 1 has {names[0]!r}"),
+    ):
+        with pytest.raises(InvalidValueError, match=f"same labels in the same order, got {said}"):
+            EnsembleClassifier((own, replace(own, label_names=other)), Mean())
     other = replace(own, blocks=(replace(own.blocks[0], made_by="ear"),))
     with pytest.raises(InvalidValueError, match="sight must be the same"):
         EnsembleClassifier((own, other), Mean())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightmeter.errors import InvalidValueError, UnknownNameError
-from lightmeter.heads.examples import ArrayExamples, Block, Chosen, padded
+from lightmeter.heads.examples import ArrayExamples, Block, Chosen, Rebatched, is_rated, narrowed, padded
 from lightmeter.types import Labels
 
 LISTS = st.lists(st.lists(st.integers(0, 6), max_size=5), max_size=6)
@@ -94,6 +94,50 @@ def test_chosen_blocks_and_rows():
     assert batch.lengths is None
     assert list(some.ids) == ["d", "a"]
     assert some.labels.dense().tolist() == [[True, True], [True, False]]
+
+
+class Counting(list):
+    """Rows of a block that know which of them were read."""
+
+    def __init__(self, rows):
+        super().__init__(rows)
+        self.read = []
+
+    def __getitem__(self, at):
+        self.read.append(at)
+        return super().__getitem__(at)
+
+
+def test_blocks_that_were_not_chosen_are_not_read():
+    from dataclasses import replace
+
+    whole = examples()
+    rows = Counting(whole.values["audio"])
+    whole = replace(whole, values={**whole.values, "audio": rows})
+    rows.read.clear()
+    batch = Chosen.of(whole, blocks=["visual"], rows=np.array([0, 2, 3])).batch(np.arange(3))
+    assert (rows.read, list(batch.values), batch.lengths) == ([], ["visual"], None)
+    assert not is_rated(whole)
+    assert rows.read == []
+    assert Chosen.of(whole).batch(np.arange(2), ["audio"]).lengths.tolist() == [2, 1]
+    assert rows.read == [0, 1]
+
+
+@pytest.mark.parametrize("names", [["title", "audio"], ["visual"], []])
+def test_some_blocks_of_a_batch_are_those_of_the_whole(names):
+    whole = examples()
+    own = [block for name in names for block in whole.blocks if block.name == name]
+    rows = np.array([3, 1])
+    want = narrowed(whole.batch(rows), whole.blocks, own)
+    for each in (whole, Chosen.of(whole), Rebatched(whole, whole.batch)):
+        got = each.batch(rows, names)
+        assert list(got.values) == names
+        assert all(np.array_equal(got.values[name], want.values[name]) for name in names)
+        assert np.array_equal(got.present, want.present)
+        assert (got.lengths is None) == ("audio" not in names)
+        assert np.array_equal(got.labels.dense(), whole.labels.dense()[rows])
+    with pytest.raises(UnknownNameError, match="no block called 'titel'"):
+        whole.batch(rows, ["titel"])
 
 
 def test_fingerprints_tell_content_apart():

@@ -12,8 +12,8 @@ import torch
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.heads.classifier import Classifier, Part
 from lightmeter.heads.examples import ArrayExamples, Block
-from lightmeter.heads.small import FORMATS, Small, kept_in, shrink, try_formats
-from lightmeter.heads.training import Adam, fit_net
+from lightmeter.heads.small import FORMATS, Small, check_budget, kept_in, shrink, try_formats
+from lightmeter.heads.training import Adam, Plan, fit_net
 from lightmeter.parts import build
 from lightmeter.types import Labels
 
@@ -224,3 +224,21 @@ def test_the_page_runs():
     assert left["small"].size_bytes <= left["full"].size_bytes // 3
     assert left["small"].head.spec.startswith("small/head=(moe/")
     assert len(left["tried"]) == 6
+
+
+@pytest.mark.parametrize(("kind", "spec"), ALL)
+def test_the_least_size_is_known_before_anything_is_learnt(kind, spec):
+    full, data = fresh(kind, spec), examples(kind)
+    least = min(each.size_bytes for each in try_formats(full, data, rows=2))
+    check_budget(full.head, full.blocks, CLASSES, least)
+    with pytest.raises(InvalidValueError, match=f"must be {least} bytes or more for this model, got {least - 1}:"):
+        check_budget(full.head, full.blocks, CLASSES, least - 1)
+
+
+def test_the_least_size_of_classes_that_are_kept_apart():
+    head, data = build("moe/experts=2", "head"), examples("features")
+    training = Adam(batch=40, epochs=1, clip_by="class")
+    parts = fit_net(head, data, training=training, plan=Plan(class_shard=4))
+    least = min(each.size_bytes for each in try_formats(parts, data, rows=2))
+    with pytest.raises(InvalidValueError, match=f"must be {least} bytes"):
+        check_budget(head, data.blocks, CLASSES, 1, ranges=[(0, 4), (4, 6)])

@@ -14,9 +14,11 @@ ORDER = (
 ).split()
 LOWEST = {"types": set(), "errors": {"types"}, "parts": {"errors", "types"}}
 FILES = sorted(ROOT.rglob("*.py"))
+TESTS = Path(__file__).resolve().parents[1]
+LONGEST_FILE = 500
 HEAVY = {
     "cv2", "av", "PIL", "onnx", "onnxruntime", "matplotlib", "torch", "transformers", "diffusers", "tokenizers",
-    "pyarrow", "lance", "sklearn", "skimage", "scipy", "ray", "safetensors", "pillow_heif",
+    "pyarrow", "lance", "sklearn", "skimage", "scipy", "ray", "safetensors", "pillow_heif", "mujoco", "h5py",
 }  # fmt: skip
 MANY_ARGUMENTS = {"engines/run.py:run"}
 """Functions that may take more than seven: each says in its docstring why."""
@@ -53,7 +55,7 @@ def test_imports_point_down(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_and_functions_fit_a_reader(path):
     text = path.read_text()
-    assert text.count("\n") <= 500
+    assert text.count("\n") <= LONGEST_FILE
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
@@ -63,6 +65,11 @@ def test_files_and_functions_fit_a_reader(path):
             limit = 40 if part_of(path) == "cli" else 7  # a command takes what the shell gives
             many = f"{path.relative_to(ROOT)}:{node.name}" in MANY_ARGUMENTS
             assert many or len(required) + len(node.args.kwonlyargs) <= limit, f"{node.name} takes too many arguments"
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda p: str(p.relative_to(TESTS)))
+def test_files_of_tests_fit_a_reader_too(path):
+    assert path.read_text("utf-8").count("\n") <= LONGEST_FILE, "split it along what it tests"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

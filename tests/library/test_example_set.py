@@ -108,6 +108,19 @@ def test_the_rest_of_a_set(made, shards):
     assert np.array_equal(chosen.batch(np.array([1])).values["sound"], made.batch(np.array([11])).values["sound"])
 
 
+def test_files_of_blocks_that_are_not_asked_for_are_not_opened(made):
+    wanted = made.batch(np.arange(6))
+    for path in made.folder.glob("*.visual.npy"):
+        path.unlink()
+    fresh = type(made)(made.folder, made.manifest)
+    for some in (fresh.batch(np.arange(6), ["title"]), Chosen.of(fresh, blocks=["title"]).batch(np.arange(6))):
+        assert np.array_equal(some.values["title"], wanted.values["title"])
+        assert np.array_equal(some.present, wanted.present[:, 2:])
+        assert some.lengths is None
+    with pytest.raises(RejectedFileError):
+        fresh.batch(np.arange(6), ["visual"])
+
+
 def test_frames_as_they_lie(made, shards):
     assert np.array_equal(made.frames(0, "visual"), shards[0].values["visual"][: shards[0].lengths[0]])
     assert sum(len(made.frames(at, "visual")) for at in range(13)) == sum(each.lengths.sum() for each in shards)

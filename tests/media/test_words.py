@@ -208,3 +208,14 @@ def test_lengths_are_bounded(photo):
     assert len(found.keywords) <= 200
     assert max(map(len, found.keywords)) <= 100
     assert io.StringIO(found.text).read()
+
+
+def test_a_downloaders_sidecar_gives_title_tags_and_categories(tmp_path):
+    film = tmp_path / "Red fox v1.2 [x1].mp4"
+    film.write_bytes(b"no video")
+    told = {"title": "A fox", "tags": ["red", "snow"], "categories": ["Pets"], "description": "Buy!", "label": "Sony"}
+    (tmp_path / "Red fox v1.2 [x1].info.json").write_text(json.dumps(told))
+    first = find_words(film).value[0]
+    assert first == Words("A fox", ("red", "snow", "Pets"), "sidecar")
+    (tmp_path / "Red fox v1.2 [x1].info.json").write_text("[1]")
+    assert any("info.json cannot be read" in note for note in find_words(film).notes)

@@ -69,6 +69,38 @@ def test_pairs_see_what_intervals_of_each_cannot():
     assert near.high - near.low < (alone.high - alone.low) / 5
 
 
+def test_of_several_seeds_it_is_the_mean_with_both_kinds_of_chance():
+    by_seed = [drawn(3, noise=noise) for noise in (1.5, 1.8, 2.1)]
+    gaps = [each.result().gap for each in by_seed]
+    made = bootstrap(by_seed, rounds=300)["gap"]
+    assert made.value == pytest.approx(np.mean(gaps), rel=1e-12)
+    assert bootstrap([by_seed[0]], rounds=50) == bootstrap(by_seed[0], rounds=50)
+    same = bootstrap([by_seed[0]] * 3, rounds=50)["gap"], bootstrap(by_seed[0], rounds=50)["gap"]
+    assert (same[0].low, same[0].high) == pytest.approx((same[1].low, same[1].high)), "no chance in learning"
+    zero = paired_difference(by_seed, by_seed, rounds=20)["gap"]
+    assert (zero.value, zero.low, zero.high) == (0, 0, 0), "both draw the same seeds"
+
+
+def test_where_only_seeds_differ_the_rounds_are_means_of_drawn_seeds():
+    """One group of all videos: two seeds give one mean twice as often as either alone, so 95 % are all three."""
+    two = [drawn(3, noise=noise) for noise in (1.5, 2.1)]
+    gaps = sorted(each.result().gap for each in two)
+    made = bootstrap(two, rounds=400, groups=np.zeros(60, int))["gap"]
+    assert (made.low + made.bias, made.high + made.bias) == pytest.approx(tuple(gaps), rel=1e-12)
+    half = bootstrap(two, rounds=400, groups=np.zeros(60, int), certainty=0.4)["gap"]
+    assert (half.low + half.bias, half.high + half.bias) == pytest.approx([np.mean(gaps)] * 2, rel=1e-12)
+
+
+def test_systems_have_as_many_seeds():
+    one, other = drawn(0), drawn(0, noise=2)
+    with pytest.raises(InvalidValueError, match=r"as many seeds each, one at least, got \[1, 2\]"):
+        paired_difference([one, other], one)
+    with pytest.raises(InvalidValueError, match="as many seeds each"):
+        bootstrap([])
+    with pytest.raises(InvalidValueError, match="same videos in the same order"):
+        bootstrap([one, drawn(5)])
+
+
 def _spread(scores):
     """The kept scores as a matrix, 0 elsewhere."""
     kept = scores.kept()

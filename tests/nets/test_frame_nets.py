@@ -42,7 +42,7 @@ class TestEveryFrameNet:
             there = present[row].numpy()
             raw = np.concatenate(
                 [values[name][row, :count].numpy() * there[at] for at, name in enumerate(("visual", "audio"))], 1
-            )
+            ) + np.float32(0)  # what is absent is zeros, not the -0 of a negative number times 0: the draw sees bits
             places = range(count) if net.sample is None else slow.draw(raw, net.sample) if count else ()
             frames = [slow.unit(raw[place].astype(np.float64)) for place in places]
             title = slow.unit(values["title"][row].double().numpy() * there[2])

@@ -11,6 +11,7 @@ from lightmeter.nets.frames import Frames, Source, content_draw, unit
 from lightmeter.nets.norm import Norm, packed, unpacked
 
 SOURCES = (Source("visual", 6, 0), Source("audio", 3, 1))
+THERE = torch.ones(64, 1, dtype=torch.bool)
 
 
 def test_frames_are_of_length_one_all_blocks_together_and_padding_is_zeros():
@@ -36,14 +37,27 @@ def test_what_is_absent_is_zeros_whatever_stands_there():
 
 def test_the_draw_is_splitmix_over_the_bits_of_the_frames():
     values, _, lengths = batch((7, 1, 4), seed=3)
-    drawn = content_draw(values["visual"], lengths, 50)
+    drawn = content_draw([values["visual"]], THERE[: len(lengths)], lengths, 50)
     for row, count in enumerate(lengths.tolist()):
         assert drawn[row].tolist() == draw(values["visual"][row, :count].numpy(), 50)
 
 
+def test_the_draw_and_the_frames_are_blind_to_what_stands_where_a_block_is_absent():
+    frames = Frames(SOURCES, sample=5).eval()
+    values, present, lengths = batch((7, 3), seed=4)
+    present[0, 1] = False
+    zeros = {**values, "audio": values["audio"] * torch.tensor([0.0, 1.0])[:, None, None] + 0}
+    kept = {name: each.clone() for name, each in values.items()}
+    for whole in (Frames(SOURCES), frames):
+        x, _ = whole(values, present, lengths)
+        assert torch.equal(x, whole(zeros, present, lengths)[0])
+    assert all(torch.equal(kept[name], each) for name, each in values.items()), "what came in is not written to"
+
+
 def test_draws_cover_all_frames_evenly():
     values, _, lengths = batch((10,), seed=5)
-    counts = np.bincount(content_draw(values["visual"], lengths, 10_000)[0].numpy(), minlength=10)
+    drawn = content_draw([values["visual"]], THERE[:1], lengths, 10_000)
+    counts = np.bincount(drawn[0].numpy(), minlength=10)
     assert len(counts) == 10
     assert np.abs(counts - 1000).max() < 150  # five standard deviations
 

@@ -10,8 +10,10 @@ import pytest
 from lightmeter.errors import InvalidValueError, MissingAssetError
 from lightmeter.heads.examples import ArrayExamples, Block
 from lightmeter.meter.cost import Cost
+from lightmeter.metrics.bootstrap import bootstrap, paired_difference
 from lightmeter.metrics.ranking import VideoScores
 from lightmeter.studies.declared import Asked
+from lightmeter.studies.fold_results import fold_record
 from lightmeter.studies.folds import Fold, FoldAnswer, FoldRow, FoldSet, FoldStudy
 from lightmeter.studies.stamp_clips import folds_of
 from lightmeter.types import Labels
@@ -131,6 +133,88 @@ def test_an_encoder_is_refused_as_it_would_be_ignored():
         study(GOOD).run(Asked(encoder="dlib-face"))
 
 
+def noisy(fold: Fold) -> FoldAnswer:
+    """What learns by chance: another answer by each seed."""
+    x = fold.items.values["x"]
+    noise = np.random.default_rng(fold.seed).normal(0, 0.4, x.shape).astype(np.float32)
+    dev, test = (squashed((x + noise)[rows]) for rows in (fold.dev, fold.test))
+    return FoldAnswer(dev, test, Cost(2.0, 1.0, 9), Cost(0.2, 0.1, 9), "noisy", 100, 7)
+
+
+NOISY = FoldRow("noisy", noisy, "ours", PRINTED)
+
+
+@pytest.fixture(scope="module")
+def several():
+    return study(NOISY, GOOD, BAD, pairs=(("good", "noisy"), ("good", "bad"))).run(Asked(seed=4, seeds=3))
+
+
+class TestSeveralSeeds:
+    def test_quality_is_the_mean_over_runs_by_one_seed(self, several):
+        singles = [study(NOISY).run(Asked(seed=seed)).sections[0].outcomes[0] for seed in (4, 5, 6)]
+        made = several.sections[0].outcomes[0]
+        assert [each.quality for each in singles] == list(made.by_seed)
+        assert len({each.gap for each in made.by_seed}) == 3
+        assert made.quality.gap == pytest.approx(np.mean([each.quality.gap for each in singles]))
+        assert made.quality.videos == ITEMS
+        folds = [[each.by_fold[at].gap for each in singles] for at in range(3)]
+        assert [each.gap for each in made.by_fold] == pytest.approx(np.mean(folds, axis=1).tolist())
+        assert (made.fit.cpu_s, made.ask.cpu_s) == (pytest.approx(9.0), pytest.approx(0.9))
+
+    def test_what_does_not_learn_by_chance_is_as_by_one_seed(self, several):
+        (single,) = study(GOOD).run(Asked()).sections[0].outcomes
+        made = several.sections[0].outcomes[1]
+        assert made.quality.gap == pytest.approx(single.quality.gap)
+        for name, interval in single.intervals.items():
+            assert made.intervals[name].low == pytest.approx(interval.low)
+            assert made.intervals[name].high == pytest.approx(interval.high)
+
+    def test_intervals_and_differences_hold_both_kinds_of_chance(self, several):
+        (section,) = several.sections
+        scores = {each.row.label: each.scores for each in section.outcomes}
+        groups = np.arange(ITEMS)
+        assert section.outcomes[0].intervals == bootstrap(scores["noisy"], rounds=50, groups=groups)
+        wanted = paired_difference(scores["good"], scores["noisy"], rounds=50, groups=groups)
+        assert section.differences[("good", "noisy")] == wanted
+        assert section.differences[("good", "bad")]["gap"].clear
+
+    def test_tables_say_how_many_there_are(self, several):
+        text = several.text()
+        assert text.startswith("toy (smoke, seeds 4 to 6): Which?")
+        assert "3 seeds: every row learnt so often on each fold" in text
+        gaps = [100 * each.gap for each in several.sections[0].outcomes[0].by_seed]
+        assert f"{min(gaps):.1f}-{max(gaps):.1f}" in next(row for row in text.splitlines() if "noisy" in row)
+        row = json.loads(json.dumps(several.json_rows()))[0]
+        assert [each["gap"] for each in row["by_seed"]] == [
+            each.gap for each in several.sections[0].outcomes[0].by_seed
+        ]
+        assert fold_record(several).notes["seeds"] == [4, 5, 6]
+        assert fold_record(several).seed == 4
+
+    def test_a_row_that_fails_by_one_seed_is_not_run(self):
+        def fickle(fold):
+            if fold.seed == 1:
+                raise InvalidValueError("no luck")
+            return noisy(fold)
+
+        rows = (FoldRow("fickle", fickle, "ours"), FoldRow("after", noisy, "ours", (), ("fickle",)), GOOD)
+        outcomes = study(*rows).run(Asked(seeds=2)).sections[0].outcomes
+        assert [each.why for each in outcomes] == ["no luck", "needs fickle, which was not run: no luck", ""]
+        assert len(outcomes[2].scores) == 2
+
+    def test_every_step_names_its_seed(self):
+        told = []
+        study(GOOD).run(Asked(seeds=2, tell=told.append))
+        assert told[1:3] == ["toys, fold 1 of 3, seed 0: good", "toys, fold 1 of 3, seed 1: good"]
+        told.clear()
+        study(GOOD).run(Asked(tell=told.append))
+        assert told[1] == "toys, fold 1 of 3: good"
+
+    def test_none_is_refused(self):
+        with pytest.raises(InvalidValueError, match="seeds must be at least 1, got 0"):
+            Asked(seeds=0)
+
+
 @pytest.fixture(scope="module")
 def result():
     skipped = FoldRow("skipped", answering(squashed), "ours", skip=lambda _asked: "too dear")
@@ -148,7 +232,14 @@ class TestShown:
             next(line for line in text.splitlines() if line.strip().startswith("TextCNN A")).count("no part of ours")
             == 1
         )
-        for said in ("said above", "not run: skipped: too dear", "good less bad: GAP +", "note: a note", "toys 60"):
+        for said in (
+            "one seed: every row learnt once",
+            "said above",
+            "not run: skipped: too dear",
+            "good less bad: GAP +",
+            "note: a note",
+            "toys 60",
+        ):
             assert said in text
 
     def test_json_holds_quality_price_and_cells(self, result):

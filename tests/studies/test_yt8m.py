@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import tempfile
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -11,6 +16,7 @@ from lightmeter.library.yt8m.world import Statistics
 from lightmeter.studies.declared import Asked, study_called
 from lightmeter.studies.published import published
 from lightmeter.studies.yt8m import YT8M, rows_of
+from lightmeter.studies.yt8m_rows import Fit
 from lightmeter.studies.yt8m_sets import generated_set, stamp_set, user_set, word_blocks
 
 TABLES = ("yt8m-visual-audio", "yt8m-models", "yt8m-text", "yt8m-text-models")
@@ -73,6 +79,29 @@ def test_all_rows_run(monkeypatch, tmp_path):
     assert quality["Visual, Audio"] > quality["prior"]  # it learnt
     assert len(section.differences) == len(YT8M.at("smoke").pairs)
     assert "no quality here means anything" in result.text()
+
+
+def test_the_folder_of_a_generated_set_lives_as_long_as_it(monkeypatch, tmp_path):
+    import lightmeter.studies.yt8m as module
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    small = partial(generated_set, videos=60, classes=8)
+    monkeypatch.setattr(module, "generated_set", small)
+    made = module._generated(0)
+    assert len(made.fold(1).texts.vectors)
+    assert list(tmp_path.glob("lightmeter-yt8m-*"))
+    del made
+    gc.collect()
+    assert not list(tmp_path.glob("lightmeter-*"))
+
+
+def test_a_seed_is_another_learning_on_the_same_fold(toys):
+    pytest.importorskip("torch")
+    fit = Fit("moe/experts=2,normalise=block", "adam/lr=0.02,batch=64,epochs=1", ("visual",))
+    fold = toys.fold(0)
+    one, again, other = (fit(replace(fold, seed=seed)).test for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert not np.allclose(one, other)
 
 
 def test_sets_of_the_user(tmp_path):

@@ -9,13 +9,15 @@ import mmap
 import os
 import struct
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from lightmeter.assets import inert
-from lightmeter.assets.inert import BFLOAT16, BoundedStream, StorageRef
+from lightmeter.assets.inert import BFLOAT16, BoundedStream, Dialect, StorageRef, TensorRef
 from lightmeter.assets.tensors import MOST_TENSORS, arrays_of, named_tensors, storage_ref, widened
 from lightmeter.errors import RejectedFileError, UnsafeFileError
 from lightmeter.types import Array
@@ -28,10 +30,17 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 
 
-def read_checkpoint(path: Path | str, *, mapped: bool = False) -> dict[str, Array]:
+Pick = Callable[[Any], Any]
+"""What is wanted of a pickled tree: given all of it, the container whose tensors are read."""
+
+
+def read_checkpoint(
+    path: Path | str, *, mapped: bool = False, dialect: Dialect | None = None, pick: Pick | None = None
+) -> dict[str, Array]:
     """All tensors of a checkpoint, by name; nothing in the file is executed.
 
     mapped: of a safetensors file, leave the tensors where they are until they are read; the file must stay as it is
+    dialect, pick: of a PyTorch file, the names that its pickle may use, and what of its tree is read (all by default)
 
     Arrays are read-only and keep their type; bfloat16 is widened to float32. Nested containers are named by their path
     (`state_dict.conv.weight`); what is no tensor is left out. Raises UnsafeFileError, which names what was refused,
@@ -47,22 +56,34 @@ def read_checkpoint(path: Path | str, *, mapped: bool = False) -> dict[str, Arra
         start = file.read(512)
         file.seek(0)
         try:
-            return _read(file, size, start, mapped)
+            return _read(file, size, start, mapped=mapped, pickled=_Pickled(dialect, pick))
         except RejectedFileError as error:
             raise RejectedFileError(error.code, f"{error.detail} ({path.name})") from error
         except UnsafeFileError as error:
             raise UnsafeFileError(f"{error} ({path.name})") from error
 
 
-def _read(file: BinaryIO, size: int, start: bytes, mapped: bool) -> dict[str, Array]:
+@dataclass(frozen=True, slots=True)
+class _Pickled:
+    """How the pickle of a PyTorch file is read."""
+
+    dialect: Dialect | None
+    pick: Pick | None
+
+    def tensors(self, tree: Any) -> dict[str, TensorRef]:
+        """Those that are wanted, by name."""
+        return named_tensors(tree if self.pick is None else self.pick(tree))
+
+
+def _read(file: BinaryIO, size: int, start: bytes, *, mapped: bool, pickled: _Pickled) -> dict[str, Array]:
     if not start:
         raise RejectedFileError("empty", "a checkpoint must have content, got 0 bytes")
     if start.startswith(b"PK\x03\x04"):
-        return _read_zip(file, size)
+        return _read_zip(file, size, pickled)
     if (
         start[:1] == b"\x80" and start[8:9] != b"{"
     ):  # a safetensors header may be of 128 bytes: it is JSON from byte 8 on
-        return _read_legacy(file, size)
+        return _read_legacy(file, size, pickled)
     if start[257:262] == b"ustar":
         raise UnsafeFileError("a tar checkpoint (torch before 0.1.11) is not read: save the weights again")
     if start[8:9] == b"{":
@@ -169,31 +190,31 @@ class _Archive:
         return info.header_offset + 30 + int(name_bytes) + int(extra_bytes)
 
 
-def _read_zip(file: BinaryIO, size: int) -> dict[str, Array]:
+def _read_zip(file: BinaryIO, size: int, pickled: _Pickled) -> dict[str, Array]:
     archive = _Archive(file, size)
     if archive.has("constants.pkl"):
         raise UnsafeFileError("a TorchScript program is not read: save its state_dict")
     if archive.has("byteorder") and archive.bytes_of("byteorder") != b"little":
         raise UnsafeFileError("a big-endian checkpoint is not read: save the weights again")
-    pickled = archive.bytes_of("data.pkl")
-    stream = BoundedStream(io.BytesIO(pickled), len(pickled))
-    tree = inert.load(stream, _Storages(longest=5))
+    text = archive.bytes_of("data.pkl")
+    stream = BoundedStream(io.BytesIO(text), len(text))
+    tree = inert.load(stream, _Storages(longest=5), pickled.dialect)
 
     def raw(storage: StorageRef) -> bytes:
         return archive.bytes_of(f"data/{storage.key}", storage.count * storage.raw_dtype.itemsize)
 
-    return arrays_of(named_tensors(tree), raw, file_bytes=size)
+    return arrays_of(pickled.tensors(tree), raw, file_bytes=size)
 
 
 # -- PyTorch, legacy ------------------------------------------------------------------------------------------------
 
 
-def _read_legacy(file: BinaryIO, size: int) -> dict[str, Array]:
+def _read_legacy(file: BinaryIO, size: int, pickled: _Pickled) -> dict[str, Array]:
     """Four pickles (magic, protocol, machine, tree), a pickle of keys, then each storage: int64 items, raw bytes."""
     storages = _Storages(longest=6)
 
     def next_pickle() -> Any:
-        return inert.load(BoundedStream(file, size - file.tell()), storages)
+        return inert.load(BoundedStream(file, size - file.tell()), storages, pickled.dialect)
 
     if next_pickle() != _LEGACY_MAGIC or next_pickle() != _LEGACY_PROTOCOL:
         raise UnsafeFileError("a bare pickle is not a PyTorch checkpoint: refused")
@@ -205,7 +226,7 @@ def _read_legacy(file: BinaryIO, size: int) -> dict[str, Array]:
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or set(keys) != set(storages.known):
         raise RejectedFileError("broken-pickle", "the storages in the file are not the ones that its tensors use")
     raws = {key: _legacy_storage(file, size, storages.known[key]) for key in keys}
-    return arrays_of(named_tensors(tree), lambda storage: raws[storage.key], file_bytes=size)
+    return arrays_of(pickled.tensors(tree), lambda storage: raws[storage.key], file_bytes=size)
 
 
 def _legacy_storage(file: BinaryIO, size: int, storage: StorageRef) -> bytes:

@@ -1,16 +1,16 @@
-"""An interpreter of pickles that runs nothing: it knows a dozen names and builds plain containers.
+"""An interpreter of pickles that runs nothing: it knows the few names of a dialect and builds plain containers.
 
 Python's own Unpickler calls what a file names and sets attributes on what it finds; even with an allow-listing
 `find_class` a BUILD can write into the allowed functions. This one never imports, calls or looks up anything. Each
-opcode is a method below, each allowed name a method that checks its arguments, and everything else is refused by name.
+opcode is a method below, each allowed name a function that checks its arguments, all else is refused by name.
 Memory and time are bounded by the limits at the top. Format: CPython's Lib/pickletools.py.
 """
 
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,18 @@ class Leaf:
     """A value that is no tensor and that nobody needs, such as a numpy scalar."""
 
 
+@dataclass(slots=True, eq=False)
+class Record:
+    """An object that a pickle describes: a name, the arguments that it was called with and the state that it was given.
+
+    Neither is acted upon: whoever asked for it reads what it needs, checked.
+    """
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+    state: Any = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StorageRef:
     """Bytes elsewhere in the file: their key, how to read them (a numpy type's name or bfloat16), how many items."""
@@ -78,11 +90,29 @@ class TensorRef:
     stride: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The names that pickles of one kind need; whatever else a pickle names is refused.
+
+    what: the kind, for the refusal · calls: name → what a call of it makes of its arguments
+    names: those that may only be mentioned · classes: name → what stands for a new object of it, which may be given
+    a state; without any, the opcodes that make objects are refused too
+    words: beginnings of names that are read as their own text
+    """
+
+    what: str
+    calls: Mapping[str, Callable[[tuple[Any, ...]], Any]]
+    names: frozenset[str] = frozenset()
+    classes: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+
+
 class BoundedStream:
     """A file from which one pickle reads, never more than is left and never more than the limit."""
 
     def __init__(self, file: Any, left_bytes: int, *, limit_bytes: int = MOST_PICKLE_BYTES) -> None:
-        self.file, self.left_bytes, self.limited = file, min(left_bytes, limit_bytes), left_bytes > limit_bytes
+        self.file, self.limit_bytes = file, limit_bytes
+        self.left_bytes, self.limited = min(left_bytes, limit_bytes), left_bytes > limit_bytes
 
     def read(self, count: int) -> bytes:
         """At most `count` bytes; short at the end."""
@@ -96,27 +126,32 @@ class BoundedStream:
         self.left_bytes -= len(data)
         if self.limited and (short or self.left_bytes == 0):
             raise UnsafeFileError(
-                f"a pickle must be at most {MOST_PICKLE_BYTES >> 20} MB, got more: save the tensors only"
+                f"a pickle must be at most {self.limit_bytes:,} bytes, got more: save the arrays only"
             )
         return data
 
 
-def load(stream: BoundedStream, persistent: Callable[[Any], Any]) -> Any:
-    """Read one pickle into dicts, lists, tuples, scalars, TensorRefs and Leaves; stops right after its STOP.
+def load(
+    stream: BoundedStream, persistent: Callable[[Any], Any], dialect: Dialect | None = None, *, most: int | None = None
+) -> Any:
+    """Read one pickle into dicts, lists, tuples, scalars, TensorRefs, Records and Leaves; stops right after its STOP.
 
-    persistent: turns a persistent id (a tuple that names a storage) into a StorageRef.
+    persistent: turns a persistent id (a tuple that names a storage) into a StorageRef
+    dialect: which names are known, those of PyTorch's checkpoints without one · most: opcodes, MOST_OPCODES without
     Raises UnsafeFileError for anything but the allowed names and opcodes, RejectedFileError for a broken pickle.
     Cost: O(opcodes), about 2 µs each.
     """
-    machine = _Machine(persistent)
+    dialect, most = dialect or CHECKPOINT, most or MOST_OPCODES
+    machine = _Machine(persistent, dialect)
+    known = _KNOWN | _OBJECTS.keys() if dialect.classes else _KNOWN
     try:
-        for _ in range(MOST_OPCODES):
+        for _ in range(most):
             opcode = _OPCODES.get(stream.read(1))
             if opcode is None:
                 raise RejectedFileError("broken-pickle", "it ends early or holds an unknown opcode")
-            if opcode.name not in _KNOWN:  # before its argument is read
+            if opcode.name not in known:  # before its argument is read
                 raise UnsafeFileError(
-                    f"the pickle uses {opcode.name}, which no checkpoint needs: refused, nothing was run"
+                    f"the pickle uses {opcode.name}, which no {dialect.what} needs: refused, nothing was run"
                 )
             argument = _argument(opcode, stream)
             machine.step(opcode.name, argument)
@@ -126,7 +161,7 @@ def load(stream: BoundedStream, persistent: Callable[[Any], Any]) -> Any:
         raise
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, EOFError) as error:
         raise RejectedFileError("broken-pickle", f"{type(error).__name__}: {str(error)[:200]}") from error
-    raise UnsafeFileError(f"a pickle must have at most {MOST_OPCODES:,} steps, got more: save tensors only")
+    raise UnsafeFileError(f"a pickle must have at most {most:,} steps, got more: save the arrays only")
 
 
 def _argument(opcode: pickletools.OpcodeInfo, stream: BoundedStream) -> Any:
@@ -141,8 +176,8 @@ def _argument(opcode: pickletools.OpcodeInfo, stream: BoundedStream) -> Any:
 class _Machine:
     """The pickle stack machine over inert values."""
 
-    def __init__(self, persistent: Callable[[Any], Any]) -> None:
-        self.persistent = persistent
+    def __init__(self, persistent: Callable[[Any], Any], dialect: Dialect) -> None:
+        self.persistent, self.dialect = persistent, dialect
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -154,6 +189,8 @@ class _Machine:
             self.stack.append(_checked_scalar(argument))
         elif name in _STEPS:
             _STEPS[name](self, argument)
+        elif name in _OBJECTS:
+            _OBJECTS[name](self, argument)
 
     def result(self) -> Any:
         if len(self.stack) != 1 or self.marks:
@@ -247,23 +284,50 @@ class _Machine:
         self.stack.append(self.memo[index])
 
     def name_inline(self, argument: str) -> None:
-        self.stack.append(_symbol(*argument.split(" ", 1)))
+        self.stack.append(self.symbol(*argument.split(" ", 1)))
 
     def name_from_stack(self, _: Any) -> None:
         name, module = self.pop(), self.pop()
-        self.stack.append(_symbol(module, name))
+        self.stack.append(self.symbol(module, name))
+
+    def symbol(self, module: Any, name: Any) -> Symbol | str:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise UnsafeFileError(f"a name must be text, got {_shown(module)} and {_shown(name)}: refused")
+        whole, known = f"{module}.{name}", self.dialect
+        if whole in known.calls or whole in known.names or whole in known.classes:
+            return Symbol(whole)
+        if whole.startswith(known.words):
+            return whole
+        raise UnsafeFileError(
+            f"the pickle names {whole[:200]!r}, which no {known.what} needs: refused, nothing was run"
+        )
 
     def call(self, _: Any) -> None:
         arguments, function = self.pop(), self.pop()
-        if not isinstance(function, Symbol) or function.name not in _CALLS or not isinstance(arguments, tuple):
+        calls = self.dialect.calls
+        if not isinstance(function, Symbol) or function.name not in calls or not isinstance(arguments, tuple):
             raise UnsafeFileError(f"the pickle calls {_shown(function)}: refused, nothing was run")
-        self.stack.append(_CALLS[function.name](arguments))
+        self.stack.append(calls[function.name](arguments))
 
     def build(self, _: Any) -> None:
-        """State of an OrderedDict (its `_metadata`) or of a numpy type: dropped."""
-        self.pop()
-        if not self.stack or not isinstance(self.stack[-1], dict | Leaf):
-            raise UnsafeFileError(f"the pickle sets attributes of {_shown(self.stack[-1:])}: refused, nothing was run")
+        """State of a Record: kept, once. Of an OrderedDict (its `_metadata`) or of a Leaf: dropped."""
+        state = self.pop()
+        made = self.stack[-1] if self.stack else None
+        if isinstance(made, Record) and made.state is None:
+            made.state = state
+        elif not isinstance(made, dict | Leaf):
+            raise UnsafeFileError(f"the pickle sets attributes of {_shown(made)}: refused, nothing was run")
+
+    def new_object(self, _: Any) -> None:
+        arguments, made = self.pop(), self.pop()
+        if not isinstance(made, Symbol) or made.name not in self.dialect.classes or arguments != ():
+            raise UnsafeFileError(f"the pickle makes a new {_shown(made)}: refused, nothing was run")
+        self.stack.append(self.dialect.classes[made.name]())
+
+    def frozen_set(self, _: Any) -> None:
+        """Nobody needs it, and no item is hashed."""
+        self.pop_to_mark()
+        self.stack.append(Leaf())
 
     def persistent_id(self, _: Any) -> None:
         self.stack.append(self.persistent(self.pop()))
@@ -291,15 +355,6 @@ def _shown(value: Any) -> str:
 
 
 # -- the allowed names ----------------------------------------------------------------------------------------------
-
-
-def _symbol(module: Any, name: Any) -> Symbol:
-    if not isinstance(module, str) or not isinstance(name, str):
-        raise UnsafeFileError(f"a name must be text, got {_shown(module)} and {_shown(name)}: refused")
-    whole = f"{module}.{name}"
-    if whole in _CALLS or (module == "torch" and name in STORAGES):
-        return Symbol(whole)
-    raise UnsafeFileError(f"the pickle names {whole[:200]!r}, which no checkpoint needs: refused, nothing was run")
 
 
 def _ordered_dict(arguments: tuple[Any, ...]) -> dict[Any, Any]:
@@ -350,7 +405,8 @@ def _size(arguments: tuple[Any, ...]) -> tuple[int, ...]:
     return sizes
 
 
-def _leaf(_: tuple[Any, ...]) -> Leaf:
+def leaf(_: tuple[Any, ...] = ()) -> Leaf:
+    """What stands for a value that nobody needs."""
     return Leaf()
 
 
@@ -360,12 +416,14 @@ _CALLS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
     "torch.Size": _size,
-    "torch.device": _leaf,
-    "numpy.core.multiarray.scalar": _leaf,
-    "numpy._core.multiarray.scalar": _leaf,
-    "numpy.dtype": _leaf,
-    "_codecs.encode": _leaf,
+    "torch.device": leaf,
+    "numpy.core.multiarray.scalar": leaf,
+    "numpy._core.multiarray.scalar": leaf,
+    "numpy.dtype": leaf,
+    "_codecs.encode": leaf,
 }
+CHECKPOINT = Dialect("checkpoint", _CALLS, frozenset(f"torch.{name}" for name in STORAGES))
+"""What PyTorch writes."""
 
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _SILENT = {"PROTO", "FRAME", "STOP"}
@@ -403,6 +461,10 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
     "REDUCE": _Machine.call,
     "BUILD": _Machine.build,
     "BINPERSID": _Machine.persistent_id,
+}
+_OBJECTS: dict[str, Callable[[_Machine, Any], None]] = {
+    "NEWOBJ": _Machine.new_object,
+    "FROZENSET": _Machine.frozen_set,
 }
 _KNOWN = _CONSTANTS.keys() | _SILENT | _LITERALS | _STEPS.keys()
 _OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}

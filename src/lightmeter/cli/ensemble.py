@@ -47,14 +47,14 @@ def ensemble(models: tuple[Path, ...], out: Path, **asked: Any) -> None:
     recipe = combining(asked["by"])
     _check_free(out, models, anew=asked["anew"])
     with measure() as meter:
-        made = _combined([load_answering(each) for each in models], recipe, asked)
+        made, left_out = _combined([load_answering(each) for each in models], recipe, asked)
         if asked["anew"]:
             for old in ("members", "by"):
                 shutil.rmtree(out / old, ignore_errors=True)
         made.save(out)
     said = facts(made)
     if asked["as_json"]:
-        emit([{"path": out, **said, "cost": meter.cost.as_json()}], "ensemble/1")
+        emit([{"path": out, **said, **left_out, "cost": meter.cost.as_json()}], "ensemble/1")
         return
     click.echo(
         f"{out}: {said['head']}, reads {', '.join(said['blocks'])} → {said['classes']} classes · "
@@ -76,7 +76,8 @@ def _check_free(out: Path, models: tuple[Path, ...], *, anew: bool) -> None:
 
 def _combined(
     members: list[Answering], recipe: Mean | Max | ForestVotes, asked: dict[str, Any]
-) -> EnsembleClassifier:  # fmt: skip
+) -> tuple[EnsembleClassifier, dict[str, int]]:  # fmt: skip
+    """And how much of the data was left out: none, where there are none."""
     from lightmeter.heads.ensemble import ForestVotes, fit_ensemble
     from lightmeter.heads.examples import is_rated
     from lightmeter.library.labelled import Relabelled, open_examples
@@ -85,7 +86,7 @@ def _combined(
 
     if not isinstance(recipe, ForestVotes):
         refuse_here(("data", "labels"), f"does not go with {recipe.spec}, which learns nothing: leave it out")
-        return fit_ensemble(members, recipe)
+        return fit_ensemble(members, recipe), {"lines_left_out": 0, "items_left_out": 0}
     if asked["data"] is None:
         raise click.UsageError("forest-votes learns from labelled examples: give some that are new to MODELS by --data")
     opened = open_examples(asked["data"], labels=asked["labels"])
@@ -98,4 +99,5 @@ def _combined(
     turned = matched(names, examples.label_names, examples.labels)(examples.labels)
     with Progress("ensemble", len(examples), quiet=asked["quiet"]) as line:
         known = Relabelled(examples, names, turned)
-        return fit_ensemble(members, recipe, known, tell=lambda count: line.advance(ok=count))
+        made = fit_ensemble(members, recipe, known, tell=lambda count: line.advance(ok=count))
+    return made, opened.left_out

@@ -82,7 +82,8 @@ def evaluate(models: tuple[Path, ...], data: Path, **asked: Any) -> None:
         _write(asked["out"], told, opened, models, asked)
     if asked["as_json"]:
         for schema, rows in told.rows.items():
-            emit(rows, schema)
+            whole = {} if schema == "evaluate.class/1" else opened.left_out
+            emit(({**row, **whole} for row in rows), schema)
     else:
         click.echo("\n".join(told.lines))
     for note in told.notes:

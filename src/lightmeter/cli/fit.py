@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,11 +104,9 @@ def _options(asked: dict[str, Any], opened: Opened) -> FitOptions:
 def _here(opened: Opened, out: Path, options: FitOptions, asked: dict[str, Any]) -> tuple[Fitted, float | None]:
     """What was fitted, and examples a second."""
     from lightmeter.library.fitting import fit as run
-    from lightmeter.report.progress import Progress
 
-    with Progress("fit", quiet=asked["quiet"]) as line:
-        speed = _Speed(line)
-        return run(opened.examples, out, options, tell=speed), speed.examples_per_s
+    with _Speed(quiet=asked["quiet"]) as speed:
+        return run(opened.examples, out, options, tell=speed, note=_noted(asked)), speed.examples_per_s
 
 
 def _on_engine(data: Path, out: Path, options: FitOptions, asked: dict[str, Any]) -> tuple[Fitted, None]:
@@ -119,21 +118,37 @@ def _on_engine(data: Path, out: Path, options: FitOptions, asked: dict[str, Any]
         ("labels", "dev", "teacher", "most_bytes"), "does not go with --engine: learn without it, or without --engine"
     )
     with engine_progress("fit shards", quiet=asked["quiet"]) as heard:
-        return fit_on(data, out, options, engine=build(asked["engine"], "engine"), events=heard), None
+        engine = build(asked["engine"], "engine")
+        return fit_on(data, out, options, engine=engine, events=heard, note=_noted(asked)), None
+
+
+def _noted(asked: dict[str, Any]) -> Callable[[str], None]:
+    return lambda text: say(text, quiet=asked["quiet"])
 
 
 class _Speed:
-    """Hears how it goes, puts it on the line of progress, and keeps how fast it was."""
+    """Hears how it goes, puts it on a line of progress, and keeps how fast it was; what takes no steps gets no line."""
 
-    def __init__(self, line: Progress) -> None:
-        self.line, self.done, self.learnt = line, 0, 0
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet, self.done, self.learnt = quiet, 0, 0
+        self.line: Progress | None = None
         self.first: tuple[float, int] | None = None
         self.last_s = 0.0
+
+    def __enter__(self) -> _Speed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.line is not None:
+            self.line.close()
 
     def __call__(self, told: Told) -> None:
         """Once or twice a second."""
         from lightmeter.heads.training import told_text
+        from lightmeter.report.progress import Progress
 
+        if self.line is None:
+            self.line = Progress("fit", quiet=self.quiet)
         self.line.total = told.total
         self.line.label = f"fit ({told_text(told)})"
         self.line.advance(skipped=max(0, told.began - self.done))
@@ -166,8 +181,8 @@ def _show(
     if asked["as_json"]:
         dev = None if quality is None or price is None else {**quality.as_json(), "cost": price.as_json()}
         more = {"again": fitted.again, "examples": fitted.learnt_from, "examples_per_s": examples_per_s, "dev": dev}
-        left_out = {"lines_left_out": opened.lines_left_out, "items_left_out": opened.items_left_out}
-        emit([{"path": out, **said, **more, **left_out, "cost": cost.as_json()}], "fit/1")
+        more["classes_lost"] = len(fitted.lost)
+        emit([{"path": out, **said, **more, **opened.left_out, "cost": cost.as_json()}], "fit/1")
         return
     rate = "" if examples_per_s is None else f" · {examples_per_s:,.0f} examples/s"
     click.echo(

@@ -34,6 +34,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "lightmeter.cli.recognise:recognise",
         "Say of which class of GALLERY each QUERY is: a picture or a video.",
     ),
+    "segment": (
+        "lightmeter.cli.segment:segment",
+        "Cut foregrounds out of pictures and videos with frozen encoders and a handful of labelled frames.",
+    ),
     "tag": ("lightmeter.cli.tag:tag", "Label items by a list of labels, the built-in ones, or by hand."),
     "show": ("lightmeter.cli.show:show", "Draw a contact sheet or a strip of frames."),
     "duplicates": ("lightmeter.cli.duplicates:duplicates", "List exact and near duplicates."),

@@ -47,7 +47,15 @@ def talk_options(function: F) -> F:
 
 def seed_option(function: F) -> F:
     """`--seed`: the same seed gives the same output."""
-    return click.option("--seed", default=0, show_default=True, help="Same seed, same output.")(function)
+    return click.option(
+        "--seed", default=0, show_default=True, callback=_seed, help="Same seed, same output."
+    )(function)  # fmt: skip
+
+
+def _seed(ctx: click.Context, param: click.Parameter, value: int) -> int:
+    if value < 0:
+        raise click.BadParameter(f"must be a whole number from 0 on, got {value}")
+    return value
 
 
 def dry_run_option(function: F) -> F:

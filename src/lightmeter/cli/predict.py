@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--top", type=click.IntRange(1), help="Labels an item, likeliest first.  [default: 20; 3 with --explain]")
 @click.option(
     "--csv", "table", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT",
-    help="Write VideoId,LabelConfidencePairs, as on Kaggle, the classes by number.",
+    help="Write VideoId,LabelConfidencePairs, of rated segments Class,Segments, as on Kaggle, the classes by number.",
 )  # fmt: skip
 @click.option("--without", metavar="NAMES", help="Blocks to answer without, as title,keywords.")
 @click.option("--explain", is_flag=True, help="Say which blocks, seconds and words made each answer.")
@@ -41,7 +41,6 @@ def predict(model: Path, data: Path, top: int | None, **asked: Any) -> None:
     """
     from lightmeter.heads.answering import load_answering
     from lightmeter.library.labelled import open_examples
-    from lightmeter.library.scoring import predictions
     from lightmeter.meter.cost import measure
     from lightmeter.report.progress import Progress
 
@@ -59,14 +58,46 @@ def predict(model: Path, data: Path, top: int | None, **asked: Any) -> None:
             if asked["explain"]:
                 _show_reasons(classifier, examples, top or 3, opened.paths, asked["as_json"], line.advance)
             else:
-                answers = _counted(predictions(classifier, examples, top or 20), line.advance)
-                _show(answers, classifier, opened.paths, asked)
+                _answer(classifier, examples, top, opened.paths, asked, line.advance)
     say(f"{len(examples)} items: {meter.cost.text()}", quiet=asked["quiet"])
 
 
 def names_of(names: str | None) -> tuple[str, ...]:
     """A list with commas, as a tuple."""
     return tuple(name.strip() for name in (names or "").split(",") if name.strip())
+
+
+def _answer(
+    classifier: Answering, examples: Examples, top: int | None, paths: bool, asked: dict[str, Any], advance: Any
+) -> None:  # fmt: skip
+    from lightmeter.heads.examples import is_rated
+    from lightmeter.library.scoring import predictions
+
+    if asked["table"] is not None and is_rated(examples):
+        refuse_here(("top",), "is for videos: a table of segments lists those of each class")
+        _write_segments(classifier, examples, asked, advance)
+    else:
+        _show(_counted(predictions(classifier, examples, top or 20), advance), classifier, paths, asked)
+
+
+def _write_segments(classifier: Answering, examples: Examples, asked: dict[str, Any], advance: Any) -> None:
+    from lightmeter.library.scoring import scored
+    from lightmeter.library.yt8m.kaggle import ranked_segments, write_segments
+
+    def batches() -> Iterator[tuple[list[str], Array]]:
+        for rows, found, _ in scored(classifier, examples):
+            yield [examples.ids[row] for row in rows.tolist()], found
+            advance(ok=len(rows))
+
+    count = write_segments(asked["table"], ranked_segments(batches(), classifier.classes))
+    _say_table(asked, len(examples), f"{count} lines, one a class, of {len(examples)} segments")
+
+
+def _say_table(asked: dict[str, Any], items: int, told: str) -> None:
+    if asked["as_json"]:
+        emit([{"path": asked["table"], "items": items}], "predict.csv/1")
+    else:
+        click.echo(f"{asked['table']}: {told}")
 
 
 def _counted(answers: Answers, advance: Any) -> Answers:
@@ -80,10 +111,7 @@ def _show(answers: Answers, classifier: Answering, paths: bool, asked: dict[str,
         from lightmeter.library.yt8m.kaggle import write_answers
 
         count = write_answers(asked["table"], answers)
-        if asked["as_json"]:
-            emit([{"path": asked["table"], "items": count}], "predict.csv/1")
-        else:
-            click.echo(f"{asked['table']}: {count} lines")
+        _say_table(asked, count, f"{count} lines")
         return
     names = classifier.label_names
     for ids, values, classes in answers:

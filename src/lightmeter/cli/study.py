@@ -40,6 +40,13 @@ from lightmeter.studies.names import STUDIES
     help="What encodes the pictures of --data, as dlib-face; efficientnet-lite without it.",
 )
 @seed_option
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="How many times networks learn, from --seed on (yt8m): intervals then hold chance in learning too.",
+)
 @json_option
 @quiet_option
 def study(
@@ -49,6 +56,7 @@ def study(
     data: Path | None,
     encoder: str | None,
     seed: int,
+    seeds: int,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -64,7 +72,7 @@ def study(
     from lightmeter.studies.declared import SCHEMA, Asked, Scale, study_called
 
     tell = partial(say, quiet=quiet)
-    result = study_called(name).run(Asked(cast(Scale, scale), seed, data, tell, encoder))
+    result = study_called(name).run(Asked(cast(Scale, scale), seed, data, tell, encoder, seeds))
     written = result.write(out) if out is not None else []
     if as_json:
         emit(result.json_rows(), SCHEMA)

@@ -13,7 +13,7 @@ from lightmeter.cli.yt8m_words import words
 
 if TYPE_CHECKING:
     from lightmeter.library.yt8m.convert import Conversion
-    from lightmeter.library.yt8m.tfrecord import Problem
+    from lightmeter.media.tfrecord import Problem
 
 
 @click.group(
@@ -85,14 +85,14 @@ def generate(out: Path, as_json: bool, quiet: bool, **asked: Any) -> None:
         for each in made.values():
             seen = each.statistics
             say(
-                f"{each.folder}: {each.videos} videos, {seen['labels_per_video']:.2f} labels a video, the ten "
-                f"commonest of {seen['classes_seen']} classes have {100 * seen['top_share']:.1f} %",
+                f"{each.folder}: videos {each.videos}, labels a video {seen['labels_per_video']:.2f}, the ten "
+                f"commonest of all classes seen ({seen['classes_seen']}) have {100 * seen['top_share']:.1f} %",
                 quiet=quiet,
             )
 
 
 @yt8m.command(
-    epilog="Examples: `lightmeter yt8m convert train/*.tfrecord SET --vocabulary vocabulary.csv` · "
+    epilog="Examples: `lightmeter yt8m convert train/*.tfrecord SET --vocabulary names/vocabulary.csv` · "
     "`lightmeter yt8m convert SET OUT --to tfrecord` · `lightmeter yt8m convert SET set.parquet --to parquet`"
 )
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="SOURCE…")
@@ -105,10 +105,13 @@ def generate(out: Path, as_json: bool, quiet: bool, **asked: Any) -> None:
     "--level", type=click.Choice(["auto", "video", "frame", "segment"]), default="auto", show_default=True,
     help="Of TFRecords; segment: one item for each segment that people rated.",
 )  # fmt: skip
-@click.option("--classes", default=3862, show_default=True, type=click.IntRange(1, 100_000), help="4716 until 2017.")
+@click.option(
+    "--classes", type=click.IntRange(1, 100_000),
+    help="4716 until 2017.  [default: as many as the vocabulary names, else 3862]",
+)  # fmt: skip
 @click.option(
     "--vocabulary", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Names of the classes: vocabulary.csv, or label_names.csv of 2017.",
+    help="Names of the classes, as label_names.csv of 2017.  [default: vocabulary.csv beside the records]",
 )  # fmt: skip
 @click.option(
     "--store", type=click.Choice(["float16", "float32", "uint8"]), default="float16", show_default=True,
@@ -130,8 +133,9 @@ def convert(sources: tuple[Path, ...], out: Path, **asked: Any) -> None:
     """Convert TFRecords, sets and Parquet files into one another.
 
     A SOURCE is a TFRecord file, a folder of them, a set, or a Parquet file that was made of a set. A record that cannot
-    be used is left out and told in OUT/quarantine.jsonl. Run the same command again after a stop: it goes on. Ends with
-    code 3 when some records were left out.
+    be used is left out and told in OUT/quarantine.jsonl. Titles and keywords in words.jsonl beside the records come
+    along, for `yt8m words`. Run the same command again after a stop: it goes on. Ends with code 3 when some records
+    were left out.
     """
     raise SystemExit(_write_out(sources[0], out, asked) if _is_set(sources, asked) else _read_in(sources, out, asked))
 
@@ -152,6 +156,7 @@ def _is_set(sources: tuple[Path, ...], asked: dict[str, Any]) -> bool:
 def _write_out(source: Path, out: Path, asked: dict[str, Any]) -> int:
     """A set → TFRecords or Parquet."""
     from lightmeter.library.example_set import open_set
+    from lightmeter.library.yt8m.exporting import WORDS
     from lightmeter.report.progress import Progress
 
     if asked["form"] == "set":
@@ -163,6 +168,11 @@ def _write_out(source: Path, out: Path, asked: dict[str, Any]) -> int:
             from lightmeter.library.yt8m.parquet import write_parquet
 
             write_parquet(examples, out, progress=lambda count: line.advance(ok=count))
+            if (source / WORDS).is_file():
+                say(
+                    f"titles and keywords do not fit into the table: they stay in {source / WORDS}",
+                    quiet=asked["quiet"],
+                )
         else:
             from lightmeter.library.yt8m.exporting import write_tfrecords
 
@@ -189,25 +199,40 @@ def _read_in(sources: tuple[Path, ...], out: Path, asked: dict[str, Any]) -> int
         else:
             from lightmeter.library.yt8m.convert import convert as run
 
-            done = run(sources, out, _conversion(asked), progress=lambda ok, failed: line.advance(ok=ok, failed=failed))
+            how = _conversion(sources, asked)
+            done = run(sources, out, how, progress=lambda ok, failed: line.advance(ok=ok, failed=failed))
             examples, left_out = done.examples, dict(done.left_out)
     if asked["as_json"]:
         emit([{"path": out, "form": "set", "items": len(examples), "left_out": left_out}], "yt8m.convert/1")
     else:
         told = ", ".join(f"{count} {code}" for code, count in sorted(left_out.items()))
-        say(f"{out}: {len(examples)} items" + (f"; left out: {told}" if told else ""), quiet=asked["quiet"])
+        say(f"{out}: items {len(examples)}" + (f"; left out: {told}" if told else ""), quiet=asked["quiet"])
         if told:
             say(f"each with its reason: {out / 'quarantine.jsonl'}", quiet=asked["quiet"])
+    _say_words(out, quiet=asked["quiet"])
     return 3 if left_out else 0
 
 
-def _conversion(asked: dict[str, Any]) -> Conversion:
-    from lightmeter.library.yt8m.convert import Conversion, read_label_names
+def _say_words(out: Path, *, quiet: bool) -> None:
+    from lightmeter.library.yt8m.exporting import WORDS
+
+    if (out / WORDS).is_file():
+        say(
+            f"titles and keywords came along: `lightmeter yt8m words {out} --out SET2` makes blocks of them",
+            quiet=quiet,
+        )
+
+
+def _conversion(sources: tuple[Path, ...], asked: dict[str, Any]) -> Conversion:
+    from lightmeter.library.yt8m.convert import Conversion, read_label_names, vocabulary_beside
     from lightmeter.library.yt8m.records import Schema
 
-    names = read_label_names(asked["vocabulary"], asked["classes"]) if asked["vocabulary"] else ()
+    path, classes = asked["vocabulary"] or vocabulary_beside(sources), asked["classes"]
+    names = read_label_names(path, classes) if path else ()
+    if path:
+        say(f"classes {len(names)}, named by {path}", quiet=asked["quiet"])
     return Conversion(
-        asked["level"], Schema(asked["classes"]), names,
+        asked["level"], Schema(classes or len(names)) if classes or names else Schema(), names,
         storage=asked["store"], rounding=asked["quantised_by"], most_frames=asked["max_frames"],
     )  # fmt: skip
 
@@ -247,11 +272,11 @@ def _evaluate_segments(answers: Path, examples: Path, as_json: bool, quiet: bool
         emit((each.as_json() for each in scored.problems), "yt8m.evaluate.line/1")
     else:
         click.echo(
-            f"MAP {quality.map:.5f} · {quality.segments} segments, {quality.rated} rated pairs, {quality.labels} right"
+            f"MAP {quality.map:.5f} · segments {quality.segments}, rated pairs {quality.rated}, right {quality.labels}"
         )
         say(
-            f"{scored.missing} classes with labels have no line, {scored.unknown} listed segments are not in the set "
-            f"(nobody rated them), {len(scored.problems)} lines cannot be read; {meter.cost.text()}",
+            f"classes with labels but no line {scored.missing}, listed segments that are not in the set (nobody rated "
+            f"them) {scored.unknown}, lines that cannot be read {len(scored.problems)}; {meter.cost.text()}",
             quiet=quiet,
         )
         _say_problems(scored.problems, quiet)
@@ -280,11 +305,11 @@ def _evaluate_videos(answers: Path, examples: Path, top: int, as_json: bool, qui
         click.echo(
             f"GAP@{top} {quality.gap:.5f} (equal scores: {quality.gap_worst:.5f} to {quality.gap_best:.5f}) · "
             f"Hit@1 {quality.hit_at_1:.5f} · PERR {quality.perr:.5f} · mAP {quality.map:.5f} · "
-            f"{quality.videos} videos, {quality.labels} labels"
+            f"videos {quality.videos}, labels {quality.labels}"
         )
         say(
-            f"{scored.missing} videos have no line, {scored.short} have fewer than {top} answers, {scored.unknown} "
-            f"lines are of videos that the set has not, {len(scored.problems)} cannot be read; {meter.cost.text()}",
+            f"videos without a line {scored.missing}, with fewer answers than {top} {scored.short}; lines of videos "
+            f"that the set has not {scored.unknown}, that cannot be read {len(scored.problems)}; {meter.cost.text()}",
             quiet=quiet,
         )
         _say_problems(scored.problems, quiet)

@@ -53,7 +53,9 @@ if TYPE_CHECKING:
     "--silent-limit", default=10.0, show_default=True, type=ABOVE_ZERO, metavar="SECONDS",
     help="Seconds a video may hang before it is given up.",
 )  # fmt: skip
-@click.option("--memory-limit", default="1GB", show_default=True, metavar="SIZE", help="Memory one worker may take.")
+@click.option(
+    "--memory-limit", metavar="SIZE", help="Memory one worker may take.  [default: 1GB, more for large weights]"
+)
 @click.option(
     "--exclude", multiple=True, metavar="GLOB", help="Pass over names or paths that match, as '*.gif' (repeatable)."
 )
@@ -86,13 +88,16 @@ def extract(folder: Path, out: Path, **asked: Any) -> None:
 
 
 def _options(asked: dict[str, Any]) -> ExtractOptions:
+    from dataclasses import replace
+
     from lightmeter.cli.options import size_bytes
     from lightmeter.engines.limits import Limits
+    from lightmeter.library.room import room_bytes
     from lightmeter.library.yt8m.extract import ExtractOptions
     from lightmeter.library.yt8m.extract_set import SetOptions
     from lightmeter.parts import build
 
-    return ExtractOptions(
+    options = ExtractOptions(
         encoder=asked["encoder"],
         sound=asked["sound"],
         max_seconds=asked["max_seconds"],
@@ -102,10 +107,11 @@ def _options(asked: dict[str, Any]) -> ExtractOptions:
         retry=asked["retry"],
         exclude=asked["exclude"],
         engine=build(asked["engine"], "engine"),
-        limits=Limits(
-            silent_s=asked["silent_limit"], total_s=asked["timeout"], memory_bytes=size_bytes(asked["memory_limit"])
-        ),
     )
+    told = asked["memory_limit"]
+    most = room_bytes(options.made()) if told is None else size_bytes(told)
+    limits = Limits(silent_s=asked["silent_limit"], total_s=asked["timeout"], memory_bytes=most)
+    return replace(options, limits=limits)
 
 
 def _counts(done: Extracted) -> dict[str, Any]:
@@ -128,7 +134,7 @@ def _tell(done: Extracted, out: Path, price: str, asked: dict[str, Any]) -> None
         say(note, quiet=quiet)
     head = "stopped; the same command goes on. " if done.stopped else "" if done.written else "up to date. "
     say(
-        f"{head}{done.videos} videos, {done.seconds} seconds in {out}: {done.done} read, {done.unchanged} unchanged, "
+        f"{head}videos in {out}: {done.videos} ({done.seconds} s) · {done.done} read, {done.unchanged} unchanged, "
         f"{done.skipped} of other kinds, {len(done.damaged)} damaged, {len(done.failed)} failed · {price}",
         quiet=quiet,
     )

@@ -81,10 +81,10 @@ _HOW = (
 def words(examples: Path, texts: tuple[Path, ...], out: Path, **asked: Any) -> None:
     """Join titles and keywords to a set: another set, with blocks keywords, title, sentence.
 
-    TEXTS are JSON lines, as the YouTube API dumps them or `id`, `title`, `keywords`; of a set that generate or extract
-    made, its own words.jsonl unless told otherwise. Says what was lost and why; the report and plots of the commonest
-    words lie in OUT. A stopped run goes on when the same command is run again. Ends with code 3 when lines could not be
-    read.
+    TEXTS are JSON lines, as the YouTube API dumps them or `id`, `title`, `keywords`; of a set that has a
+    words.jsonl, as generate, extract and convert make it, that one unless told otherwise. Says what was lost and
+    why; the report and plots of the commonest words lie in OUT. A stopped run goes on when the same command is run
+    again. Ends with code 3 when lines could not be read.
     """
     from lightmeter.library.example_set import open_set
     from lightmeter.library.yt8m.words import add_words
@@ -147,8 +147,8 @@ def _tell(made: WordsMade, out: Path, price: str, *, quiet: bool) -> None:
 
     report = made.report
     click.echo(
-        f"{out}: {report['videos']} videos, {report['with_keywords']} with keywords, {report['with_title']} with a "
-        f"title, {report['with_both']} with both · {report['unique_keywords']} different keywords, "
+        f"{out}: videos {report['videos']}, with keywords {report['with_keywords']}, with a title "
+        f"{report['with_title']}, with both {report['with_both']} · different keywords {report['unique_keywords']}, "
         f"{report['keywords_a_video']:.2f} a video that has any"
     )
     click.echo(table([_losses(row) for row in report["losses"]]))
@@ -160,7 +160,7 @@ def _tell(made: WordsMade, out: Path, price: str, *, quiet: bool) -> None:
         )
     for name, count in report["cut"].items():
         if count:
-            say(f"{name}: {count} longer than the block, the end was cut", quiet=quiet)
+            say(f"{name}: {count} longer than the block, their ends were cut", quiet=quiet)
     left = {what: count for what, count in report["lines"].items() if what != "videos"}
     if left:
         told = ", ".join(f"{count} {what}" for what, count in sorted(left.items()))

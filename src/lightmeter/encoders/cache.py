@@ -34,14 +34,14 @@ def kept(name: str, stamp: str, make: Callable[[], bytes]) -> bytes:
     """
     file = f"{name}-{hashlib.sha256(stamp.encode()).hexdigest()[:24]}"
     path = cache_folder() / file
-    refused = _refused(path.parent)
-    for place in (_PACKAGED / file, *(() if refused else (path,))):
+    why_not = refused(path.parent)
+    for place in (_PACKAGED / file, *(() if why_not else (path,))):
         found = _read(place)
         if found is not None:
             return found
     made = make()
-    if refused:
-        _log.warning("the cache %s %s: it is not used, and %s will be made again each time", path.parent, refused, name)
+    if why_not:
+        _log.warning("the cache %s %s: it is not used, and %s will be made again each time", path.parent, why_not, name)
         return made
     try:
         _write(path, made)
@@ -50,7 +50,7 @@ def kept(name: str, stamp: str, make: Callable[[], bytes]) -> bytes:
     return made
 
 
-def _refused(folder: Path) -> str:
+def refused(folder: Path) -> str:
     """Why what lies in a folder is not to be trusted, "" where it is (or the folder is not there)."""
     try:
         found = folder.stat()

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from lightmeter.encoders.by_path import settle
+from lightmeter.encoders.by_path import ByPath, Stamp, settle, settle_digits, stamp_of
 from lightmeter.encoders.clip_folder import ClipFolder, open_folder
 from lightmeter.encoders.protocol import Takes, checked, checked_image, stacked, unit_rows
 from lightmeter.encoders.runtime import threads
 from lightmeter.encoders.wordpiece import transformer_macs
 from lightmeter.errors import InvalidValueError
-from lightmeter.parts import Spelled, need
+from lightmeter.parts import SPELLED_IF_SET, Spelled, need
 from lightmeter.types import Array, Image
 
 
 @dataclass(frozen=True)
-class ClipEncoder(Spelled):
+class ClipEncoder(ByPath, Spelled):
     """Pictures and words in the space that a CLIP or SigLIP checkpoint was trained for.
 
     encode: N pictures -> float32 [N, dim], unit rows.  Cost: what the checkpoint's config says, see `macs`.
@@ -30,13 +30,16 @@ class ClipEncoder(Spelled):
 
     folder: as `save_pretrained` writes it: config.json, model.safetensors (or its shards and index),
     preprocessor_config.json, tokenizer.json · device: `cpu` or `cuda`
+    sha256: first digits of the hash of the folder; another content is refused then
     """
 
     folder: Path
     device: Literal["cpu", "cuda"] = "cpu"
+    sha256: str = field(default="", metadata=SPELLED_IF_SET)
 
     def __post_init__(self) -> None:
         settle(self, "folder")
+        settle_digits(self)
 
     @property
     def dim(self) -> int:
@@ -117,11 +120,13 @@ class ClipEncoder(Spelled):
 
     def _model(self) -> Any:
         need("torch", "clip").set_num_threads(threads())
-        return _model(self.folder, self._open().kind, self.device)
+        kind = self._open().kind  # says what is missing
+        self.check_pin()
+        return _model(self.folder, kind, self.device, stamp_of(self.folder))
 
 
-@cache
-def _model(folder: Path, kind: str, device: str) -> Any:
+@lru_cache(maxsize=2)
+def _model(folder: Path, kind: str, device: str, _stamp: Stamp) -> Any:
     transformers = need("transformers", "clip")
     made = transformers.CLIPModel if kind == "clip" else transformers.SiglipModel
     return made.from_pretrained(folder, local_files_only=True, use_safetensors=True).float().eval().to(device)

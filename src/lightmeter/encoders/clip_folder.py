@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 import string
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from lightmeter.encoders.by_path import Stamp, stamp_of
+from lightmeter.encoders.model_folder import read_json
 from lightmeter.errors import InvalidValueError, MissingAssetError, UnsafeFileError
 from lightmeter.types import Array, Image
-
-_CONFIG_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +58,7 @@ class ClipFolder:
     def tokens(self, text: str) -> Array:
         """Token numbers int64 [1, L]; SigLIP answers at the last place, so its texts are padded to full length."""
         longest = int(self.text.get("max_position_embeddings", 77 if self.kind == "clip" else 64))
-        tokenizer = _tokenizer(self.path / "tokenizer.json", longest)
+        tokenizer = _tokenizer(self.path / "tokenizer.json", longest, stamp_of(self.path / "tokenizer.json"))
         ids = list(tokenizer.encode(plain(text) if self.kind == "siglip" else text).ids)
         if self.kind == "siglip":
             ids += [int(self.text.get("pad_token_id", 1))] * (longest - len(ids))
@@ -77,11 +76,15 @@ def plain(text: str) -> str:
     return re.sub(r"\s+", " ", text.lower().translate(str.maketrans("", "", string.punctuation))).strip()
 
 
-@cache
 def open_folder(path: Path) -> ClipFolder:
-    """Read a folder's configuration, or say exactly which files are missing."""
+    """A folder's configuration, read again when the folder changes; or an error that says which files are missing."""
+    return _opened(path, stamp_of(path))
+
+
+@lru_cache(maxsize=4)
+def _opened(path: Path, _stamp: Stamp) -> ClipFolder:
     weights = _weights(path)
-    config, prepare = _json(path / "config.json"), _json(path / "preprocessor_config.json")
+    config, prepare = read_json(path / "config.json"), read_json(path / "preprocessor_config.json")
     kind = config.get("model_type")
     if kind not in ("clip", "siglip"):
         raise InvalidValueError(f"{path} must hold a clip or siglip model, its config.json says {kind!r}")
@@ -134,7 +137,7 @@ def _weights(path: Path) -> tuple[Path, ...]:
     index = path / "model.safetensors.index.json"
     files = [path / "model.safetensors"]
     if index.is_file():
-        files = [path / Path(name).name for name in sorted(set(_json(index).get("weight_map", {}).values()))]
+        files = [path / Path(name).name for name in sorted(set(read_json(index).get("weight_map", {}).values()))]
     needed = [path / "config.json", path / "preprocessor_config.json", path / "tokenizer.json", *files]
     missing = [each.name for each in needed if not each.is_file()]
     if missing and (path / "pytorch_model.bin").is_file() and "model.safetensors" in missing:
@@ -146,18 +149,6 @@ def _weights(path: Path) -> tuple[Path, ...]:
             f"{path} lacks {', '.join(missing)}: put there what save_pretrained writes for the model"
         )
     return tuple(files)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _CONFIG_BYTES:
-        raise UnsafeFileError(f"{path.name} must be at most {_CONFIG_BYTES} bytes, got {path.stat().st_size}")
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InvalidValueError(f"{path} must be JSON: {error}") from error
-    if not isinstance(read, dict):
-        raise InvalidValueError(f"{path} must hold a JSON object, got {type(read).__name__}")
-    return read
 
 
 def _size(size: Any) -> tuple[int, int | None]:
@@ -191,8 +182,8 @@ def _middle(pixels: Array, most: int) -> Array:
     return pixels[:, (width - long) // 2 : (width + long) // 2]
 
 
-@cache
-def _tokenizer(path: Path, longest: int) -> Any:
+@lru_cache(maxsize=4)
+def _tokenizer(path: Path, longest: int, _stamp: Stamp) -> Any:
     from tokenizers import Tokenizer
 
     made = Tokenizer.from_file(str(path))

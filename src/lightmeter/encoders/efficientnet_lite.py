@@ -185,6 +185,16 @@ def _head(asset: str) -> tuple[Array, Array]:
 def lite_graph(weights: Weights, plan: LitePlan) -> bytes:
     """The network as ONNX: pixels uint8 [n, side, side, 3] -> features float32 [n, 1280]."""
     graph = Graph()
+    x = lite_stages(graph, weights, plan)["head"]
+    graph.alias(graph.add("Flatten", graph.add("GlobalAveragePool", x)), "features")
+    return graph.model({"pixels": (np.uint8, ["n", plan.side, plan.side, 3])}, {"features": ["n", HEAD_CHANNELS]})
+
+
+def lite_stages(graph: Graph, weights: Weights, plan: LitePlan) -> dict[str, str]:
+    """The convolutions, added to a graph with an input `pixels` uint8 [n, H, W, 3]: the values after every stage.
+
+    They are named `stem`, `block0` … and `head`, each float32 [n, C, h, w].
+    """
     bounds = graph.weight(0.0), graph.weight(6.0)
 
     def conv(x: str, name: str, norm: str, *, stride: int = 1, groups: int = 1, clip: bool = True) -> str:
@@ -208,12 +218,12 @@ def lite_graph(weights: Weights, plan: LitePlan) -> bytes:
 
     centred = graph.add("Sub", graph.add("Cast", "pixels", to=1), graph.weight(127.0))
     x = graph.add("Transpose", graph.add("Div", centred, graph.weight(128.0)), perm=[0, 3, 1, 2])
-    x = conv(x, "_conv_stem", "_bn0", stride=2)
+    made = {"stem": conv(x, "_conv_stem", "_bn0", stride=2)}
+    x = made["stem"]
     for number, block in enumerate(plan.blocks):
-        x = bottleneck(x, block, f"_blocks.{number}")
-    x = conv(x, "_conv_head", "_bn1")
-    graph.alias(graph.add("Flatten", graph.add("GlobalAveragePool", x)), "features")
-    return graph.model({"pixels": (np.uint8, ["n", plan.side, plan.side, 3])}, {"features": ["n", HEAD_CHANNELS]})
+        made[f"block{number}"] = x = bottleneck(x, block, f"_blocks.{number}")
+    made["head"] = conv(x, "_conv_head", "_bn1")
+    return made
 
 
 def folded(weights: Weights, name: str, norm: str) -> tuple[Array, Array]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from lightmeter.assets.checkpoint import read_checkpoint
-from lightmeter.encoders.by_path import PIN_DIGITS, content_sha256, settle
+from lightmeter.encoders.by_path import PIN_DIGITS, check_digits, content_sha256, settle, settle_digits
+from lightmeter.encoders.protocol import Takes, checked, checked_image, stacked
 from lightmeter.encoders.runtime import threads
 from lightmeter.errors import InvalidValueError, MissingAssetError, RejectedFileError, UnsafeFileError
+from lightmeter.nets import face_plans
 from lightmeter.parts import need
 from lightmeter.types import Array, Image
 
@@ -42,16 +43,82 @@ class NetFile:
     prepared: Callable[[Weights], Weights] = dict
 
 
+class FaceNet:
+    """Mixin: what encoders by a network of faces share; each has its options, `dim`, layers, pixels and file."""
+
+    file: Path
+    view: str
+    sha256: str
+    side: ClassVar[int]
+    """Pixels on a side of the square that the network sees."""
+
+    @property
+    def dim(self) -> int:
+        """Features a row."""
+        raise NotImplementedError
+
+    def _layers(self) -> tuple[face_plans.Layer, ...]:
+        """The plan of the network (`face_plans`)."""
+        raise NotImplementedError
+
+    def _file(self) -> NetFile:
+        raise NotImplementedError
+
+    def _net(self) -> Any:
+        """The network, read where it was not."""
+        raise NotImplementedError
+
+    def _pixels(self, image: Image) -> Array:
+        """A picture as the network sees it: float32 [C, side, side]."""
+        raise NotImplementedError
+
+    @property
+    def takes(self) -> Takes:
+        """What goes in."""
+        return "image"
+
+    @property
+    def unit(self) -> str:
+        """What `macs` counts."""
+        return "picture"
+
+    @property
+    def macs(self) -> int:
+        """The network's; finding a face is no matrix product."""
+        return face_plans.macs_of(self._layers())
+
+    @property
+    def size_bytes(self) -> int:
+        """The weights that are used; the file holds the classes as well."""
+        return face_plans.bytes_of(self._layers())
+
+    @property
+    def short_side(self) -> int | None:
+        """Smallest decode that is enough."""
+        return short_side(self.side, self.view)
+
+    def pinned(self) -> Self:
+        """The same, held to the file as it is now: the first digits of its hash stand in the spec."""
+        return self if self.sha256 else replace(self, sha256=digits_of(self._file()))  # type: ignore[type-var]
+
+    def load(self) -> None:
+        """Read the weights."""
+        self._net()
+        load_view(self.view)
+
+    def encode(self, items: Sequence[Image]) -> Array:
+        """N pictures of any size -> float32 [N, dim]; one run a picture."""
+        name = self._file().encoder.partition("/")[0]
+        images = checked(items, Image, name)
+        net = self._net()
+        return stacked([row_of(net, self._pixels(checked_image(each, name))) for each in images], self.dim)
+
+
 def settle_options(encoder: Any) -> None:
     """Make `file` absolute and `sha256` lower case, or raise InvalidValueError for a view or a hash that cannot be."""
     if encoder.view not in VIEWS:
         raise InvalidValueError(f"view must be whole or face, got {encoder.view!r}")
-    digits = str(encoder.sha256).lower()
-    if not re.fullmatch(r"(?:[0-9a-f]{8,64})?", digits):
-        raise InvalidValueError(
-            f"sha256 must be the first 8 to 64 hex digits of the file's hash, got {encoder.sha256!r}"
-        )
-    object.__setattr__(encoder, "sha256", digits)
+    settle_digits(encoder)
     settle(encoder, "file")
 
 
@@ -85,10 +152,7 @@ def loaded(which: NetFile, make: Callable[[], Any]) -> Any:
     torch = need("torch", "torch")
     path = which.file
     _stamp(path, which)
-    if which.sha256 and not content_sha256(path).startswith(which.sha256):
-        raise MissingAssetError(f"{path} must have the sha256 {which.sha256}…, got {content_sha256(path)[:16]}…: "
-                                "put back the file that was meant, or name the hash of this one and index again"
-                                )  # fmt: skip
+    check_digits(which.sha256, [path])
     with torch.device("meta"):
         net = make()
     weights = fitting(bare(_read(path)), which, {name: tuple(each.shape) for name, each in net.state_dict().items()})

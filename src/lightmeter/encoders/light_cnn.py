@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from lightmeter.encoders import face_net
-from lightmeter.encoders.protocol import Takes, checked, checked_image, stacked
 from lightmeter.nets import face_plans
 from lightmeter.parts import Spelled, need
 from lightmeter.types import Array, Image
@@ -26,7 +24,7 @@ _NAMES = {(9, 1): "LightCNN_9Layers_checkpoint.pth.tar", (29, 1): "LightCNN_29La
 
 
 @dataclass(frozen=True)
-class LightCnn(Spelled):
+class LightCnn(face_net.FaceNet, Spelled):
     """Who it is, as a small network sees it that was trained on grey faces with noisy labels.
 
     encode: N pictures -> float32 [N, 256], not unit rows; compare by cosine.
@@ -46,6 +44,7 @@ class LightCnn(Spelled):
     version: Literal[1, 2] = 1
     view: Literal["whole", "face"] = "whole"
     sha256: str = ""
+    side: ClassVar[int] = face_plans.LIGHT_CNN_SIDE
 
     def __post_init__(self) -> None:
         face_plans.check_light_cnn(self.layers, self.version)
@@ -56,54 +55,15 @@ class LightCnn(Spelled):
         """Features a row."""
         return face_plans.LIGHT_CNN_DIM
 
-    @property
-    def takes(self) -> Takes:
-        """What goes in."""
-        return "image"
-
-    @property
-    def unit(self) -> str:
-        """What `macs` counts."""
-        return "picture"
-
-    @property
-    def macs(self) -> int:
-        """The network's; finding a face is no matrix product."""
-        return face_plans.macs_of(face_plans.light_cnn_layers(self.layers, self.version))
-
-    @property
-    def size_bytes(self) -> int:
-        """The weights that are used; the file holds the classes as well."""
-        return face_plans.bytes_of(face_plans.light_cnn_layers(self.layers, self.version))
-
-    @property
-    def short_side(self) -> int | None:
-        """Smallest decode that is enough."""
-        return face_net.short_side(face_plans.LIGHT_CNN_SIDE, self.view)
-
-    def pinned(self) -> Self:
-        """The same, held to the file as it is now: the first digits of its hash stand in the spec."""
-        return self if self.sha256 else replace(self, sha256=face_net.digits_of(self._file()))
-
-    def load(self) -> None:
-        """Read the weights."""
-        self._net()
-        face_net.load_view(self.view)
-
-    def encode(self, items: Sequence[Image]) -> Array:
-        """N pictures of any size -> float32 [N, 256]; one run a picture."""
-        images = checked(items, Image, "light-cnn")
-        net = self._net()
-        return stacked(
-            [face_net.row_of(net, self._pixels(checked_image(each, "light-cnn"))) for each in images], self.dim
-        )
+    def _layers(self) -> tuple[face_plans.Layer, ...]:
+        return face_plans.light_cnn_layers(self.layers, self.version)
 
     def _pixels(self, image: Image) -> Array:
         if self.view == "whole":
-            return grey(face_net.resized(image, face_plans.LIGHT_CNN_SIDE))
+            return grey(face_net.resized(image, self.side))
         from lightmeter.encoders.face_finding import largest_face
 
-        return grey(face_net.upright(image, largest_face(image).eyes, EYES, face_plans.LIGHT_CNN_SIDE))
+        return grey(face_net.upright(image, largest_face(image).eyes, EYES, self.side))
 
     def _net(self) -> Any:
         need("torch", "torch")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from lightmeter.encoders.by_path import settle
@@ -42,6 +43,12 @@ class TextOptions:
             settle(self, "vectors")
         if self.lexicon is not None:
             settle(self, "lexicon")
+
+    @property
+    def reads(self) -> tuple[Path, ...]:
+        """Files and folders of the user's."""
+        named = (self.vectors if self.vectors != PACKAGED else None, self.lexicon)
+        return tuple(Path(each) for each in named if each is not None)
 
     def opened(self) -> WordVectors:
         """The vectors, read once a process."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from lightmeter.encoders import face_net
-from lightmeter.encoders.protocol import Takes, checked, checked_image, stacked
 from lightmeter.nets import face_plans
 from lightmeter.parts import Spelled, need
 from lightmeter.types import Array, Image
@@ -22,7 +20,7 @@ GROWTH = 0.1
 
 
 @dataclass(frozen=True)
-class VggFaceEncoder(Spelled):
+class VggFaceEncoder(face_net.FaceNet, Spelled):
     """Who it is, as VGG-16 sees it that was trained on 2,622 people.
 
     encode: N pictures -> float32 [N, 4096], fc7 after its ReLU: all >= 0, not unit rows; compare by cosine.
@@ -38,6 +36,7 @@ class VggFaceEncoder(Spelled):
     file: Path
     view: Literal["whole", "face"] = "whole"
     sha256: str = ""
+    side: ClassVar[int] = face_plans.VGG_SIDE
 
     def __post_init__(self) -> None:
         face_net.settle_options(self)
@@ -47,51 +46,12 @@ class VggFaceEncoder(Spelled):
         """Features a row."""
         return face_plans.VGG_DIM
 
-    @property
-    def takes(self) -> Takes:
-        """What goes in."""
-        return "image"
-
-    @property
-    def unit(self) -> str:
-        """What `macs` counts."""
-        return "picture"
-
-    @property
-    def macs(self) -> int:
-        """The network's; finding a face is no matrix product."""
-        return face_plans.macs_of(face_plans.vggface_layers())
-
-    @property
-    def size_bytes(self) -> int:
-        """The weights that are used; the file holds the classes as well."""
-        return face_plans.bytes_of(face_plans.vggface_layers())
-
-    @property
-    def short_side(self) -> int | None:
-        """Smallest decode that is enough."""
-        return face_net.short_side(face_plans.VGG_SIDE, self.view)
-
-    def pinned(self) -> Self:
-        """The same, held to the file as it is now: the first digits of its hash stand in the spec."""
-        return self if self.sha256 else replace(self, sha256=face_net.digits_of(self._file()))
-
-    def load(self) -> None:
-        """Read the weights."""
-        self._net()
-        face_net.load_view(self.view)
-
-    def encode(self, items: Sequence[Image]) -> Array:
-        """N pictures of any size -> float32 [N, 4096]; one run a picture."""
-        images = checked(items, Image, "vggface")
-        net = self._net()
-        return stacked(
-            [face_net.row_of(net, self._pixels(checked_image(each, "vggface"))) for each in images], self.dim
-        )
+    def _layers(self) -> tuple[face_plans.Layer, ...]:
+        return face_plans.vggface_layers()
 
     def _pixels(self, image: Image) -> Array:
-        side = face_plans.VGG_SIDE
-        square = face_net.resized(image, side) if self.view == "whole" else face_net.cut_face(image, GROWTH, side)
+        whole, side = self.view == "whole", self.side
+        square = face_net.resized(image, side) if whole else face_net.cut_face(image, GROWTH, side)
         return np.ascontiguousarray((square - MEAN).transpose(2, 0, 1), np.float32)
 
     def _net(self) -> Any:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from lightmeter.encoders import face_net
-from lightmeter.encoders.protocol import Takes, checked, checked_image, stacked
 from lightmeter.errors import InvalidValueError
 from lightmeter.nets import face_plans
 from lightmeter.parts import Spelled, need
@@ -24,7 +22,7 @@ GROWTH = 0.3
 
 
 @dataclass(frozen=True)
-class VggFace2Encoder(Spelled):
+class VggFace2Encoder(face_net.FaceNet, Spelled):
     """Who it is, as ResNet-50 sees it that was trained on 8,631 people of all poses and ages.
 
     encode: N pictures -> float32 [N, 2048], the last mean over places: all >= 0, not unit rows; compare by cosine.
@@ -43,6 +41,7 @@ class VggFace2Encoder(Spelled):
     blocks: Literal["resnet", "senet"] = "resnet"
     view: Literal["whole", "face"] = "whole"
     sha256: str = ""
+    side: ClassVar[int] = face_plans.VGG2_SIDE
 
     def __post_init__(self) -> None:
         if self.blocks not in ("resnet", "senet"):
@@ -54,51 +53,12 @@ class VggFace2Encoder(Spelled):
         """Features a row."""
         return face_plans.VGG2_DIM
 
-    @property
-    def takes(self) -> Takes:
-        """What goes in."""
-        return "image"
-
-    @property
-    def unit(self) -> str:
-        """What `macs` counts."""
-        return "picture"
-
-    @property
-    def macs(self) -> int:
-        """The network's; finding a face is no matrix product."""
-        return face_plans.macs_of(face_plans.vggface2_layers(squeeze=self.blocks == "senet"))
-
-    @property
-    def size_bytes(self) -> int:
-        """The weights that are used; the file holds the classes as well."""
-        return face_plans.bytes_of(face_plans.vggface2_layers(squeeze=self.blocks == "senet"))
-
-    @property
-    def short_side(self) -> int | None:
-        """Smallest decode that is enough."""
-        return face_net.short_side(face_plans.VGG2_SIDE, self.view)
-
-    def pinned(self) -> Self:
-        """The same, held to the file as it is now: the first digits of its hash stand in the spec."""
-        return self if self.sha256 else replace(self, sha256=face_net.digits_of(self._file()))
-
-    def load(self) -> None:
-        """Read the weights."""
-        self._net()
-        face_net.load_view(self.view)
-
-    def encode(self, items: Sequence[Image]) -> Array:
-        """N pictures of any size -> float32 [N, 2048]; one run a picture."""
-        images = checked(items, Image, "vggface2")
-        net = self._net()
-        return stacked(
-            [face_net.row_of(net, self._pixels(checked_image(each, "vggface2"))) for each in images], self.dim
-        )
+    def _layers(self) -> tuple[face_plans.Layer, ...]:
+        return face_plans.vggface2_layers(squeeze=self.blocks == "senet")
 
     def _pixels(self, image: Image) -> Array:
-        side = face_plans.VGG2_SIDE
-        square = face_net.middle(image, side) if self.view == "whole" else face_net.cut_face(image, GROWTH, side)
+        whole, side = self.view == "whole", self.side
+        square = face_net.middle(image, side) if whole else face_net.cut_face(image, GROWTH, side)
         return np.ascontiguousarray((square[..., ::-1] - MEAN_BGR).transpose(2, 0, 1), np.float32)
 
     def _net(self) -> Any:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from lightmeter.encoders.by_path import settle
+from lightmeter.encoders.by_path import ByPath, Stamp, settle, settle_digits, stamp_of
 from lightmeter.encoders.codebook import Codebook, Metric
 from lightmeter.encoders.protocol import Takes, checked
 from lightmeter.encoders.text_words import Part, TextOptions
-from lightmeter.encoders.word_vectors import WordVectors, open_vectors
+from lightmeter.encoders.word_vectors import WordVectors
 from lightmeter.encoders.wordpiece import TOKENS_STATED
 from lightmeter.errors import InvalidValueError
-from lightmeter.parts import Spelled
+from lightmeter.parts import SPELLED_IF_SET, Spelled
 from lightmeter.types import Array, Words
 
 
 @dataclass(frozen=True, kw_only=True)
-class WordHistogram(TextOptions, Spelled):
+class WordHistogram(TextOptions, ByPath, Spelled):
     """Each kept word is a one-hot of the nearest centre of a codebook; a text is their sum, order lost.
 
     encode: N words -> float32 [N, C], whole numbers; zeros where no word is kept.
@@ -30,18 +30,21 @@ class WordHistogram(TextOptions, Spelled):
 
     codebook: folder of `Codebook.save`, fitted on these vectors
     metric: nearest by l1 (as the published code assigns) or l2 (as centres are fitted)
-    part: keywords, unless told otherwise; the other options are those of `TextOptions`
+    part: keywords, unless told otherwise · sha256: first digits of the hash of what it reads; other files are refused
+    then · the other options are those of `TextOptions`
     """
 
     codebook: Path
     metric: Metric = "l2"
     part: Part = "keywords"
+    sha256: str = field(default="", metadata=SPELLED_IF_SET)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.metric not in ("l1", "l2"):
             raise InvalidValueError(f"metric must be l1 or l2, got {self.metric!r}")
         settle(self, "codebook")
+        settle_digits(self)
 
     @property
     def dim(self) -> int:
@@ -70,13 +73,17 @@ class WordHistogram(TextOptions, Spelled):
 
     def load(self) -> None:
         """Read vectors and codebook."""
-        _lookup(self.vectors, self.codebook, self.metric)
+        self._lookup()
 
     def encode(self, items: Sequence[Words]) -> Array:
         """Sums of one-hots."""
         texts = checked(items, Words, "word-histogram")
-        look = _lookup(self.vectors, self.codebook, self.metric)
+        look = self._lookup()
         return counted(self.kept_numbers(texts), look, self.dim)
+
+    def _lookup(self) -> Lookup:
+        self.check_pin()
+        return _lookup(self.opened(), _codebook(self.codebook), self.metric)
 
 
 class Lookup:
@@ -109,11 +116,15 @@ def counted(texts: Sequence[Array], look: Lookup, clusters: int) -> Array:
     return made
 
 
-@cache
 def _codebook(folder: Path) -> Codebook:
-    return Codebook.load(Path(folder).expanduser())
+    return _opened(folder, stamp_of(folder))
 
 
-@cache
-def _lookup(vectors: str, codebook: Path, metric: Metric) -> Lookup:
-    return Lookup(open_vectors(vectors), _codebook(codebook), metric)
+@lru_cache(maxsize=4)
+def _opened(folder: Path, _stamp: Stamp) -> Codebook:
+    return Codebook.load(folder)
+
+
+@lru_cache(maxsize=4)
+def _lookup(vectors: WordVectors, codebook: Codebook, metric: Metric) -> Lookup:
+    return Lookup(vectors, codebook, metric)

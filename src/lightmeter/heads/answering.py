@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from lightmeter.assets.saving import ABOUT, insist
 from lightmeter.errors import InvalidValueError, MissingAssetError, RejectedFileError, nearest
-from lightmeter.heads.examples import Batch, Block, Chosen, Examples
+from lightmeter.heads.examples import Batch, Block, Chosen, Examples, Rebatched
 from lightmeter.types import Array
 
 _MOST_JSON_BYTES = 16 << 20
@@ -112,58 +112,10 @@ def view_of(blocks: Sequence[Block], examples: Examples, without: Sequence[str] 
     if unknown:
         raise InvalidValueError(f"the model reads no block called {unknown[0]!r}{nearest(unknown[0], known)}")
     chosen = Chosen.of(examples, blocks=[block.name for block in blocks])
-    return Without(chosen, tuple(each.name in without for each in blocks)) if without else chosen
-
-
-def narrowed(batch: Batch, blocks: Sequence[Block], own: Sequence[Block]) -> Batch:
-    """A batch of some blocks, as a model that reads `own` of them wants it."""
-    places = {block.name: at for at, block in enumerate(blocks)}
-    columns = [places[block.name] for block in own]
-    framed = any(block.kind == "frames" for block in own)
-    values = {block.name: batch.values[block.name] for block in own}
-    return replace(
-        batch, values=values, present=batch.present[:, columns], lengths=batch.lengths if framed else None
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Without:
-    """A set of which some blocks are taken for absent: hidden, one a block."""
-
-    whole: Examples
-    hidden: tuple[bool, ...]
-
-    def __len__(self) -> int:
-        return len(self.whole)
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """Of the whole."""
-        return self.whole.blocks
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """Of the whole."""
-        return self.whole.label_names
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Of the whole."""
-        return self.whole.ids
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the whole."""
-        return self.whole.fingerprint
-
-    @property
-    def labels(self) -> Any:
-        """Of the whole."""
-        return self.whole.labels
-
-    def batch(self, rows: Array) -> Batch:
-        """Items by their numbers: int [B]."""
-        return hidden_from(self.whole.batch(rows), self.blocks, self.hidden)
+    if not without:
+        return chosen
+    hidden = [each.name in without for each in blocks]
+    return Rebatched(chosen, lambda rows: hidden_from(chosen.batch(rows), blocks, hidden))
 
 
 def hidden_from(batch: Batch, blocks: Sequence[Block], hidden: Sequence[bool]) -> Batch:
@@ -217,7 +169,9 @@ def _schema(folder: Path) -> object:
     """What the model says that it is; the rest is read, and held to its hash, by its own loader."""
     place = Path(folder) / ABOUT
     if not place.is_file():
-        raise MissingAssetError(f"a model must hold {ABOUT}, {folder} has none: take a folder that `fit` made")
+        raise MissingAssetError(
+            f"a model must hold {ABOUT}, {folder} has none: take a folder that `fit` made; models stand before DATA"
+        )
     with place.open("rb") as file:
         text = file.read(_MOST_JSON_BYTES + 1)
     try:

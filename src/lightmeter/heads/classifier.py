@@ -146,14 +146,14 @@ def _rows_of(batch: Batch, at: int, blocks: Sequence[Block]) -> Batch:
 
 def loaded_net(head: NetHead, blocks: Sequence[Block], part: Part, classes: int) -> Any:
     """The network of a part, with what it has learnt, ready to answer; the memory is that of the arrays."""
-    net = _bare_net(head, blocks, (part.first, part.last, classes))
+    net = bare_net(head, blocks, (part.first, part.last, classes))
     net.load_state_dict({name: tensor_of(each) for name, each in part.arrays.items()}, assign=True)
     for each in net.parameters():
         each.requires_grad_(False)
     return net.eval()
 
 
-def _bare_net(head: NetHead, blocks: Sequence[Block], span: tuple[int, int, int]) -> Any:
+def bare_net(head: NetHead, blocks: Sequence[Block], span: tuple[int, int, int]) -> Any:
     """A network without weights: nothing is drawn, no memory is taken, whatever sizes a recipe asks for."""
     torch = need("torch", "torch")
     first, last, classes = span
@@ -196,7 +196,7 @@ def _loaded_part(
 ) -> Part:
     """One part, each array of the type and shape that the recipe makes; an axis of 0 takes what there is."""
     at, first, last, classes = place
-    state = _bare_net(head, blocks, (first, last, classes)).state_dict()
+    state = bare_net(head, blocks, (first, last, classes)).state_dict()
     made = {}
     for name, wanted in state.items():
         shape = [length or None for length in wanted.shape]

@@ -12,11 +12,10 @@ import numpy as np
 
 from lightmeter.errors import InvalidValueError
 from lightmeter.heads.classifier import Classifier
-from lightmeter.heads.examples import Batch, Block, BlockKind, Examples
+from lightmeter.heads.examples import Block, BlockKind, Examples, Rebatched
 from lightmeter.heads.net_head import NetHead
 from lightmeter.heads.training import Adam, Plan, Told, fit_net
 from lightmeter.parts import need
-from lightmeter.types import Array, Labels
 
 
 def fit_net_together(
@@ -49,7 +48,7 @@ def fit_net_together(
         plan, tell = replace(plan, checkpoint_s=math.inf), None
     torch.distributed.barrier()  # nobody writes before all have come
     made = fit_net(
-        _Together(head, count), _Share(examples, rank, count), training=training, seed=seed, folder=folder, plan=plan,
+        _Together(head, count), _share(examples, rank, count), training=training, seed=seed, folder=folder, plan=plan,
         tell=tell,
     )  # fmt: skip
     return replace(made, head=head)
@@ -87,36 +86,6 @@ class _Together:
         weight.grad /= self.count
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Share:
+def _share(whole: Examples, rank: int, count: int) -> Rebatched:
     """A set of which each batch is dealt out to several processes: every `count`-th row, from `rank` on."""
-
-    whole: Examples
-    rank: int
-    count: int
-
-    def __len__(self) -> int:
-        return len(self.whole)
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        return self.whole.blocks
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        return self.whole.label_names
-
-    @property
-    def ids(self) -> Sequence[str]:
-        return self.whole.ids
-
-    @property
-    def fingerprint(self) -> str:
-        return self.whole.fingerprint
-
-    @property
-    def labels(self) -> Labels | None:
-        return self.whole.labels
-
-    def batch(self, rows: Array) -> Batch:
-        return self.whole.batch(np.asarray(rows)[self.rank :: self.count])
+    return Rebatched(whole, lambda rows: whole.batch(np.asarray(rows)[rank::count]))

@@ -13,8 +13,8 @@ import numpy as np
 from lightmeter.assets.files import file_sha256
 from lightmeter.assets.saving import ABOUT, expect_count, expect_recipe, insist, load_model, save_model
 from lightmeter.errors import InvalidValueError, RejectedFileError
-from lightmeter.heads.answering import Answering, Spelling, check_batch, load_answering, narrowed, view_of
-from lightmeter.heads.examples import Batch, Block, Examples, is_rated
+from lightmeter.heads.answering import Answering, Spelling, check_batch, load_answering, view_of
+from lightmeter.heads.examples import Batch, Block, Examples, is_rated, narrowed
 from lightmeter.heads.forest import Forest, ForestModel
 from lightmeter.metrics.top import top_scores
 from lightmeter.parts import Spelled, build
@@ -308,10 +308,9 @@ class EnsembleClassifier:
         first = self.members[0].label_names
         for at, each in enumerate(self.members[1:], 1):
             if each.label_names != first:
-                apart = [name for name in each.label_names if name not in set(first)]
                 raise InvalidValueError(
-                    f"members must have the same labels in the same order, got {len(each.label_names)} in member "
-                    f"{at + 1} for {len(first)}" + (f", among them {apart[0]!r}" if apart else "")
+                    "members must have the same labels in the same order, got "
+                    f"{_labels_apart(first, each.label_names, at + 1)}: fit them on the same data"
                 )
         if isinstance(self.by, ForestVotesModel) and self.by.forest.dim != len(self.members):
             raise InvalidValueError(f"the forest was fitted for {self.by.forest.dim} members, got {len(self.members)}")
@@ -395,6 +394,16 @@ class EnsembleClassifier:
             return cls(members, load_combined(folder / _BY), made or {})
         except InvalidValueError as error:
             raise RejectedFileError("damaged", f"members of a model: {str(error)[:200]}") from error
+
+
+def _labels_apart(first: Sequence[str], other: Sequence[str], number: int) -> str:
+    """How the labels of a member differ from those of the first."""
+    for own, told, whose in ((other, first, f"member {number}"), (first, other, "member 1")):
+        apart = sorted(set(own) - set(told))
+        if apart:
+            return f"{len(apart)} in {whose} alone, as {apart[0]!r}"
+    at = next(at for at, (one, two) in enumerate(zip(first, other, strict=True)) if one != two)
+    return f"{other[at]!r} in member {number} where member 1 has {first[at]!r}"
 
 
 def _places(count: int) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, get_args
 
 import numpy as np
@@ -88,17 +88,42 @@ class Examples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, rows: Array) -> Batch:
-        """Items by their numbers: int [B]."""
+    def batch(self, rows: Array, names: Sequence[str] | None = None) -> Batch:
+        """Items by their numbers: int [B]. names: of the blocks to read, in that order, no other is; None: all."""
         ...
 
 
 def is_rated(examples: Examples) -> bool:
     """Whether people rated items class by class (`Batch.rated`), so that of the other classes nothing is known.
 
-    A set is rated as a whole or not at all.  Cost: one item is read.
+    A set is rated as a whole or not at all.  Cost: no block is read.
     """
-    return bool(len(examples)) and examples.batch(np.zeros(1, np.int64)).rated is not None
+    return bool(len(examples)) and examples.batch(np.zeros(1, np.int64), ()).rated is not None
+
+
+def narrowed(batch: Batch, blocks: Sequence[Block], own: Sequence[Block]) -> Batch:
+    """A batch of some blocks, as a model that reads `own` of them wants it."""
+    places = {block.name: at for at, block in enumerate(blocks)}
+    columns = [places[block.name] for block in own]
+    framed = any(block.kind == "frames" for block in own)
+    values = {block.name: batch.values[block.name] for block in own}
+    return replace(
+        batch, values=values, present=batch.present[:, columns], lengths=batch.lengths if framed else None
+    )  # fmt: skip
+
+
+def places_of(blocks: Sequence[Block], names: Sequence[str] | None) -> list[int]:
+    """Where the blocks of some names stand among others, in the order of the names; None: all of them, as they stand.
+
+    Raises UnknownNameError.
+    """
+    if names is None:
+        return list(range(len(blocks)))
+    known = {block.name: at for at, block in enumerate(blocks)}
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(f"no block called {name!r} in this set{nearest(name, known)}")
+    return [known[name] for name in names]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,12 +171,14 @@ class ArrayExamples:
         parts += [] if self.labels is None else [self.labels.offsets, self.labels.classes]
         return hash_of(parts)
 
-    def batch(self, rows: Array) -> Batch:
-        """Items by their numbers: int [B]."""
-        rows = np.asarray(rows, np.int64)
-        present = np.ones((len(rows), len(self.blocks)), bool) if self.present is None else self.present[rows]
+    def batch(self, rows: Array, names: Sequence[str] | None = None) -> Batch:
+        """Items by their numbers: int [B]; see `Examples`."""
+        rows, places = np.asarray(rows, np.int64), places_of(self.blocks, names)
+        present = np.ones((len(rows), len(places)), bool)
+        if self.present is not None:
+            present = self.present[np.ix_(rows, np.array(places, np.int64))]
         values, lengths = {}, None
-        for at, block in enumerate(self.blocks):
+        for at, block in enumerate(self.blocks[place] for place in places):
             if block.kind == "frames":
                 taken = [np.asarray(self.values[block.name][row], np.float32) for row in rows.tolist()]
                 lengths = np.array([len(each) for each in taken], np.int64)
@@ -185,11 +212,8 @@ class Chosen:
     @classmethod
     def of(cls, whole: Examples, *, blocks: Sequence[str] | None = None, rows: Array | None = None) -> Chosen:
         """blocks: names; None: all of them.  Raises UnknownNameError."""
-        known = {block.name: block for block in whole.blocks}
-        for name in blocks or ():
-            if name not in known:
-                raise UnknownNameError(f"no block called {name!r} in this set{nearest(name, known)}")
-        chosen = whole.blocks if blocks is None else tuple(known[name] for name in dict.fromkeys(blocks))
+        places = places_of(whole.blocks, None if blocks is None else list(dict.fromkeys(blocks)))
+        chosen = tuple(whole.blocks[place] for place in places)
         return cls(whole, chosen, None if rows is None else np.asarray(rows, np.int64))
 
     def __len__(self) -> int:
@@ -216,11 +240,54 @@ class Chosen:
         labels = self.whole.labels
         return labels if labels is None or self.rows is None else labels.take(self.rows)
 
-    def batch(self, rows: Array) -> Batch:
-        """Items by their numbers among the chosen: int [B]."""
+    def batch(self, rows: Array, names: Sequence[str] | None = None) -> Batch:
+        """Items by their numbers among the chosen: int [B]; blocks that were not chosen are not read."""
         rows = np.asarray(rows, np.int64)
-        batch = self.whole.batch(rows if self.rows is None else self.rows[rows])
-        places = [self.whole.blocks.index(block) for block in self.blocks]
-        framed = any(block.kind == "frames" for block in self.blocks)
-        values = {block.name: batch.values[block.name] for block in self.blocks}
-        return Batch(values, batch.present[:, places], batch.lengths if framed else None, batch.labels, batch.rated)
+        chosen = [self.blocks[place].name for place in places_of(self.blocks, names)]
+        return self.whole.batch(rows if self.rows is None else self.rows[rows], chosen)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rebatched:
+    """A set whose batches are made in another way; all else is that of the whole set, its fingerprint too.
+
+    read: numbers of items int [B] → their batch, of the blocks of the whole set
+    """
+
+    whole: Examples
+    read: Callable[[Array], Batch]
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Of the whole set."""
+        return self.whole.blocks
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Of the whole set."""
+        return self.whole.label_names
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Of the whole set."""
+        return self.whole.ids
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the whole set."""
+        return self.whole.fingerprint
+
+    @property
+    def labels(self) -> Labels | None:
+        """Of the whole set."""
+        return self.whole.labels
+
+    def batch(self, rows: Array, names: Sequence[str] | None = None) -> Batch:
+        """Items by their numbers: int [B]; see `Examples`, but that `read` reads what it does."""
+        batch = self.read(rows)
+        if names is None:
+            return batch
+        return narrowed(batch, self.blocks, [self.blocks[place] for place in places_of(self.blocks, names)])

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from lightmeter.engines.order import Order
 from lightmeter.heads.examples import Batch, Block, Examples
-from lightmeter.heads.order import Order
 from lightmeter.types import Array, Labels
 
 if TYPE_CHECKING:

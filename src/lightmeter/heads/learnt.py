@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lightmeter.encoders.by_path import settle
+from lightmeter.encoders.by_path import ByPath, Stamp, settle, settle_digits, stamp_of
 from lightmeter.encoders.protocol import Encoder, Takes
 from lightmeter.errors import InvalidValueError, LightmeterError
 from lightmeter.heads.classifier import Classifier
 from lightmeter.heads.examples import Batch
-from lightmeter.parts import Spelled, build
+from lightmeter.parts import SPELLED_IF_SET, Spelled, build
 from lightmeter.types import Array
 
 
 @dataclass(frozen=True)
-class Learnt(Spelled):
+class Learnt(ByPath, Spelled):
     """The last hidden layer of a classifier, behind the encoder whose features it was fitted on.
 
     encode: N items of that encoder → float32 [N, H]: things of the same labels lie near each other
-    model: folder that `fit` made, of a network with a hidden layer (`keyword-mlp`, `chain` …) and one block of
-    features; one that is fitted anew there is another encoder under the same name: index into a new library then
+    model: folder that `fit` made, of a network with a hidden layer (`keyword-mlp`, `chain` …) and one block of features
+    sha256: first digits of the hash of that folder; a model that was fitted anew there is refused then
     Cost: that of the encoder, and the network's.
     Source: the seed's outlook (Wang et al. 2017, arXiv:1706.05461, section 5).
     """
 
     model: Path
+    sha256: str = field(default="", metadata=SPELLED_IF_SET)
 
     def __post_init__(self) -> None:
         settle(self, "model")
+        settle_digits(self)
 
     @property
     def base(self) -> str:
@@ -42,12 +44,12 @@ class Learnt(Spelled):
 
     @property
     def _encoder(self) -> Encoder:
-        return _opened(self.model)[1]
+        return self._open()[1]
 
     @property
     def dim(self) -> int:
         """H."""
-        return _opened(self.model)[2]
+        return self._open()[2]
 
     @property
     def takes(self) -> Takes:
@@ -63,7 +65,7 @@ class Learnt(Spelled):
     @property
     def macs(self) -> int:
         """Those of the encoder and the network."""
-        return self._encoder.macs + _opened(self.model)[0].macs
+        return self._encoder.macs + self._open()[0].macs
 
     @property
     def unit(self) -> str:
@@ -73,10 +75,11 @@ class Learnt(Spelled):
     @property
     def size_bytes(self) -> int:
         """Weights of both."""
-        return self._encoder.size_bytes + _opened(self.model)[0].size_bytes
+        return self._encoder.size_bytes + self._open()[0].size_bytes
 
     def load(self) -> None:
         """Read both now."""
+        self.check_pin()
         self._encoder.load()
 
     def encode(self, items: Sequence[Any]) -> Array:
@@ -85,15 +88,19 @@ class Learnt(Spelled):
 
     def derive(self, features: Array) -> Array:
         """Features of the encoder, float32 [N, D] → float32 [N, H]."""
-        classifier, _, dim = _opened(self.model)
+        self.check_pin()
+        classifier, _, dim = self._open()
         if not len(features):
             return np.zeros((0, dim), np.float32)
         rows = np.asarray(features, np.float32)
         return classifier.hidden(Batch({classifier.blocks[0].name: rows}, np.ones((len(rows), 1), bool)))
 
+    def _open(self) -> tuple[Classifier, Encoder, int]:
+        return _opened(self.model, stamp_of(self.model))
+
 
 @lru_cache(maxsize=4)
-def _opened(folder: Path) -> tuple[Classifier, Encoder, int]:
+def _opened(folder: Path, _stamp: Stamp) -> tuple[Classifier, Encoder, int]:
     """The classifier, the encoder of its one block, and H."""
     classifier = Classifier.load(folder)
     (block, *others) = classifier.blocks

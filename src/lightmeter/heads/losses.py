@@ -71,7 +71,8 @@ class Asymmetric(Spelled):
 
     def __post_init__(self) -> None:
         if min(self.positive, self.negative) < 0 or not 0 <= self.margin < 1:
-            raise InvalidValueError(f"positive and negative must be 0 or more and margin 0 to 1, got {self}")
+            got = f"{self.positive}, {self.negative} and {self.margin}"
+            raise InvalidValueError(f"positive and negative must be 0 or more and margin 0 to below 1, got {got}")
 
     def ready(self, shares: Array, *, of: int | None = None) -> Ready:
         """The function."""
@@ -98,7 +99,8 @@ class LogitAdjusted(Spelled):
 
     def __post_init__(self) -> None:
         if not 0 <= self.tau <= 10 or not 0 < self.epsilon < 0.1:
-            raise InvalidValueError(f"tau must be 0 to 10 and epsilon above 0 and below 0.1, got {self}")
+            got = f"{self.tau} and {self.epsilon}"
+            raise InvalidValueError(f"tau must be 0 to 10 and epsilon above 0 and below 0.1, got {got}")
 
     def ready(self, shares: Array, *, of: int | None = None) -> Ready:
         """The function."""

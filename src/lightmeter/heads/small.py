@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightmeter.errors import InvalidValueError
-from lightmeter.heads.classifier import Classifier, Part, loaded_net
+from lightmeter.heads.classifier import Classifier, Part, bare_net, loaded_net
 from lightmeter.heads.examples import Block, BlockKind, Examples
 from lightmeter.heads.net_head import NetHead, SeparableHead
 from lightmeter.parts import Spelled, need
@@ -122,13 +122,37 @@ def shrink(classifier: Classifier, budget_bytes: int, examples: Examples, *, row
     tried = _tried(classifier, examples, rows)
     fitting = [each for each in tried if each[0].size_bytes <= budget_bytes]
     if not fitting:
-        least = min(trial.size_bytes for trial, _ in tried)
-        raise InvalidValueError(
-            f"the budget must be {least} bytes or more for this model, got {budget_bytes}: allow more or fit less"
-        )
+        raise _too_little(min(trial.size_bytes for trial, _ in tried), budget_bytes)
     trial, made = min(fitting, key=lambda each: (each[0].divergence, each[0].size_bytes))
     told = {"format": trial.format, "from_bytes": classifier.size_bytes, "divergence": trial.divergence, "rows": rows}
     return replace(made, about={**classifier.about, "shrunk": told})
+
+
+def check_budget(
+    head: NetHead, blocks: Sequence[Block], classes: int, budget_bytes: int, *, ranges: Sequence[tuple[int, int]] = ()
+) -> None:
+    """Raise InvalidValueError where no format can keep a network within a budget, before it learns.
+
+    ranges: of classes that are kept apart; none: all are one part
+    By the shapes alone: tables that come with a head (frozen word vectors) are not counted, so that what passes may
+    still be too large for `shrink`.  Cost: no weight is made.
+    """
+    sizes = [
+        sum(
+            each.numel() * each.element_size()
+            for first, last in ranges or [(0, classes)]
+            for each in bare_net(kept, blocks, (first, last, classes)).state_dict().values()
+        )
+        for kept in (head, *(Small(head, format) for format in FORMATS))
+    ]
+    if min(sizes) > budget_bytes:
+        raise _too_little(min(sizes), budget_bytes)
+
+
+def _too_little(least_bytes: int, budget_bytes: int) -> InvalidValueError:
+    return InvalidValueError(
+        f"the budget must be {least_bytes} bytes or more for this model, got {budget_bytes}: allow more or fit less"
+    )
 
 
 def _tried(classifier: Classifier, examples: Examples, rows: int) -> list[tuple[FormatTrial, Classifier]]:

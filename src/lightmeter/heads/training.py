@@ -5,25 +5,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from lightmeter.encoders.runtime import threads
+from lightmeter.engines.checkpoints import Checkpoints, begun_run
+from lightmeter.engines.order import Order
 from lightmeter.engines.stop import Stop
 from lightmeter.errors import InvalidValueError, RejectedFileError
-from lightmeter.heads.checkpoints import Checkpoints, begun_run
 from lightmeter.heads.classifier import Classifier, Part
 from lightmeter.heads.examples import Batch, Examples, is_rated
 from lightmeter.heads.feeding import Feed, Teacher, class_shares
 from lightmeter.heads.learner import Learner, measured_precision
-from lightmeter.heads.losses import CrossEntropy, LogitAdjusted, Loss
+from lightmeter.heads.losses import LOSSES, CrossEntropy, LogitAdjusted, Loss
 from lightmeter.heads.net_head import NetHead, SeparableHead, check_blocks
-from lightmeter.heads.order import Order
 from lightmeter.metrics.ranking import VideoScores
-from lightmeter.parts import Spelled, need
+from lightmeter.parts import Spelled, need, render
 from lightmeter.types import Array
 
 if TYPE_CHECKING:
@@ -32,13 +32,14 @@ if TYPE_CHECKING:
 TRAININGS: dict[str, str] = {"adam": "lightmeter.heads.training:Adam"}
 _TELL_S = 0.5
 _TOLD_ROWS = 256
+_ENOUGH_STEPS, _GOOD_STEPS, _SMALL_BATCH = 100, 300, 64
 
 
 @dataclass(frozen=True)
 class Adam(Spelled):
     """Adam, its rate falling in steps; the defaults are those of YouTube-8M's starter.
 
-    lr, decay, decay_every: the rate is lr·decay^⌊examples seen / decay_every⌋ · batch, epochs: see `heads.order`
+    lr, decay, decay_every: the rate is lr·decay^⌊examples seen / decay_every⌋ · batch, epochs: see `engines.order`
     clip, clip_by: longest slope, of each `variable` (the starter), of each `class`, of `all` together, or `off`
     l2: weight of Σw²/2 over what the network says decays (`decayed`) · loss: see `heads.losses`
     support: share of the loss that goes to the stages before the answer, where a network has any
@@ -66,7 +67,8 @@ class Adam(Spelled):
 
     def __post_init__(self) -> None:
         if min(self.batch, self.epochs, self.decay_every) < 1:
-            raise InvalidValueError(f"batch, epochs and decay_every must be 1 or more, got {self}")
+            got = f"batch={self.batch}, epochs={self.epochs}, decay_every={self.decay_every}"
+            raise InvalidValueError(f"batch, epochs and decay_every must be 1 or more, got {got}")
         for name, value in (("lr", self.lr), ("decay", self.decay), ("clip", self.clip)):
             if not 0 < value < math.inf:
                 raise InvalidValueError(f"{name} must be above 0 and finite, got {value}")
@@ -79,7 +81,7 @@ class Adam(Spelled):
             if not 0 <= value <= 1:
                 raise InvalidValueError(f"{name} must be 0 to 1, got {value}")
         if not hasattr(self.loss, "ready"):
-            raise InvalidValueError(f"loss must be a loss such as bce, got {self.loss}")
+            raise InvalidValueError(f"loss must be one of {', '.join(LOSSES)}, got {render(self.loss)}")
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
@@ -176,6 +178,32 @@ def class_ranges(head: NetHead, training: Adam, classes: int, size: int | None) 
     return [(first, min(first + size, classes)) for first in range(0, classes, size)]
 
 
+def few_steps(training: Adam, items: int) -> str:
+    """A sentence where so many examples are learnt from in too few steps, with a training that has enough; else empty.
+
+    The bar is 100 steps: on made-up sets of 30 to 1,000 videos `moe` at the default rate had then 96 to 100 % of the
+    GAP of 320 steps, after the few steps of the defaults (1 epoch a step) 73 to 90 %.
+    """
+    steps = Order(items, min(training.batch, items), training.epochs, 0).steps
+    if steps >= _ENOUGH_STEPS:
+        return ""
+    batch = min(training.batch, _SMALL_BATCH, items)
+    better = replace(training, batch=batch, epochs=math.ceil(_GOOD_STEPS * batch / items))
+    return (
+        f"{items} examples in batches of {min(training.batch, items)}, {training.epochs} times, are {steps} "
+        f"step{'' if steps == 1 else 's'}, too few to learn much: try --training {_changed(better)}"
+    )
+
+
+def _changed(training: Adam) -> str:
+    """Its spec, without what is as by default."""
+    plain = Adam()
+    options = {each.name: getattr(training, each.name) for each in fields(training)}
+    kept = {name: value for name, value in options.items() if value != getattr(plain, name)}
+    kept |= {"batch": training.batch, "epochs": training.epochs}
+    return "adam/" + ",".join(f"{name}={render(kept[name])}" for name in options if name in kept)
+
+
 class _Run:
     """One call of `fit_net`: everything checked before the first step."""
 
@@ -184,6 +212,8 @@ class _Run:
         tell: Callable[[Told], None] | None,
     ) -> None:  # fmt: skip
         check_blocks(head, examples.blocks)
+        if seed < 0:
+            raise InvalidValueError(f"--seed must be 0 or more, got {seed}")
         self.head, self.examples, self.training, self.seed, self.plan = head, examples, training, seed, plan
         self.tell = tell or (lambda told: None)
         self.classes = len(examples.label_names)
@@ -196,7 +226,14 @@ class _Run:
             )
         self.labels, self.fingerprint = labels, examples.fingerprint
         if bool(training.distil) != (plan.teacher is not None):
-            raise InvalidValueError("distil and a teacher go together: give both, or neither")
+            raise InvalidValueError(
+                "distil and a teacher go together, got distil="
+                + (
+                    f"{training.distil} without one: give a --teacher too"
+                    if training.distil
+                    else "0 with one: say how much it counts, as --training adam/distil=0.5"
+                )
+            )
         self.ranges = class_ranges(head, self.training, self.classes, plan.class_shard)
         self.order = Order(len(examples), min(training.batch, len(examples)), training.epochs, seed)
         self.precision = _precision(training, folder)

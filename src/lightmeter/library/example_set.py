@@ -15,7 +15,7 @@ import numpy as np
 from lightmeter.assets.arrays import read_array
 from lightmeter.assets.files import file_sha256
 from lightmeter.errors import InvalidValueError, RejectedFileError, UnsafeFileError
-from lightmeter.heads.examples import Batch, Block
+from lightmeter.heads.examples import Batch, Block, places_of
 from lightmeter.library.example_layout import MOST_FRAMES, Manifest, Shard, Stored, read_manifest
 from lightmeter.types import Array, Labels
 
@@ -99,16 +99,18 @@ class ExampleSet:
             return None
         return np.concatenate([np.empty(0, np.int64), *(self._lengths(at) for at in range(len(self._shards)))])
 
-    def batch(self, rows: Array) -> Batch:
-        """Items by their numbers: int [B].  Raises InvalidValueError for numbers that no item has."""
+    def batch(self, rows: Array, names: Sequence[str] | None = None) -> Batch:
+        """Items by their numbers: int [B]; see `Examples`.  Raises InvalidValueError for numbers that no item has."""
         rows = np.asarray(rows, np.int64)
         if rows.ndim != 1 or (len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(self)):
             raise InvalidValueError(f"rows must be numbers of 0 to {len(self) - 1}, got {rows}")
-        places = self._places(rows)
-        present = self.present[rows]
-        lengths = None if self.lengths is None else self.lengths[rows]
+        places, asked = self._places(rows), places_of(self.blocks, names)
+        present = self.present[np.ix_(rows, np.array(asked, np.int64))]
+        wanted = [self.manifest.blocks[each] for each in asked]
+        framed = any(each.block.kind == "frames" for each in wanted)
+        lengths = self.lengths[rows] if framed and self.lengths is not None else None
         values = {}
-        for at, stored in enumerate(self.manifest.blocks):
+        for at, stored in enumerate(wanted):
             if stored.block.kind == "frames":
                 assert lengths is not None
                 values[stored.block.name] = self._frames(stored, places, lengths, present[:, at])

@@ -33,12 +33,14 @@ class Why:
     """One answer. blocks: those that are there, the strongest first, whichever way they pull · seconds, words: the
     three that help most, none where nothing helps; words by block of tokens, as `#12` where the words are not known
 
-    exact: see `heads.contributions`
+    exact: see `heads.contributions` · base: where it is exact, the logit of the average item, to which the blocks add
+    up to that of the answer; else None
     """
 
     label: str
     score: float
     exact: bool
+    base: float | None
     blocks: tuple[Reason, ...]
     seconds: tuple[Reason, ...]
     words: dict[str, tuple[Reason, ...]]
@@ -49,6 +51,7 @@ class Why:
             "label": self.label,
             "score": self.score,
             "exact": self.exact,
+            "base": self.base,
             "blocks": {str(each.what): each.change for each in self.blocks},
             "seconds": [{"second": each.what, "change": each.change} for each in self.seconds],
             "words": {
@@ -60,11 +63,14 @@ class Why:
     def text(self) -> str:
         """One line for people.
 
-        >>> why = Why("cat", 0.9, False, (Reason("sight", 2.0),), (Reason(3, 0.5),), {"title": (Reason("miaow", 1.0),)})
+        >>> words = {"title": (Reason("miaow", 1.0),)}
+        >>> why = Why("cat", 0.9, False, None, (Reason("sight", 2.0),), (Reason(3, 0.5),), words)
         >>> why.text()
         'cat 0.900: sight +2.00 · seconds 3 (+0.50) · title: miaow (+1.00)'
         """
         parts = [", ".join(f"{each.what} {each.change:+.2f}" for each in self.blocks)]
+        if self.base is not None:
+            parts.append(f"average item {self.base:+.2f}")
         if self.seconds:
             parts.append("seconds " + _listed(self.seconds))
         parts += [f"{name}: {_listed(words)}" for name, words in self.words.items() if words]
@@ -113,6 +119,7 @@ def _why(
         words[name] = _best(own[:, at], said)
     return Why(
         labels[int(made.classes[at])], float(made.chances[at]), made.exact,
+        float(made.base[at]) if made.exact else None,
         tuple(Reason(names[place], float(changes[place])) for place in order), seconds, words,
     )  # fmt: skip
 

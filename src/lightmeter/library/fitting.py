@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 
 from lightmeter.assets.files import file_sha256
+from lightmeter.engines.checkpoints import differences
 from lightmeter.engines.events import Event
 from lightmeter.errors import InvalidValueError
-from lightmeter.heads.answering import Answering, load_answering, narrowed, view_of
+from lightmeter.heads.answering import Answering, load_answering, view_of
 from lightmeter.heads.classifier import Classifier
-from lightmeter.heads.examples import Batch, Block, Chosen, Examples
-from lightmeter.heads.net_head import ClosedHead, NetHead
-from lightmeter.heads.small import shrink
-from lightmeter.heads.training import Adam, Plan, Told, fit_net
+from lightmeter.heads.examples import Batch, Block, Chosen, Examples, narrowed
+from lightmeter.heads.net_head import ClosedHead, NetHead, check_blocks
+from lightmeter.heads.small import check_budget, shrink
+from lightmeter.heads.training import Adam, Plan, Told, class_ranges, few_steps, fit_net
 from lightmeter.library.example_layout import MANIFEST
 from lightmeter.library.example_set import open_set
 from lightmeter.library.scoring import COUNTS
@@ -30,7 +31,7 @@ from lightmeter.types import Array
 TRAINING = "training"
 """Folder below a model's where checkpoints stand while it learns."""
 _OWN = {"model.json", "model.safetensors", "ridge", "members", "by", TRAINING}
-_CHECKPOINT = re.compile(r"(step|done|shard)-\d+|run")  # of `heads.checkpoints` and `library.sharding`
+_CHECKPOINT = re.compile(r"(step|done|shard)-\d+|run")  # of `engines.checkpoints` and `library.sharding`
 _MOST_MODEL_BYTES = 64 << 20
 _DEV = 0xDE7
 
@@ -65,28 +66,46 @@ class FitOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """What `fit` made. learnt_from: examples · again: it stood there already · dev: what is left to score, or None"""
+    """What `fit` made.
+
+    learnt_from: examples · again: it stood there already · dev: what is left to score, or None
+    lost: labels of which all examples went to `dev`, so that none could be learnt from
+    """
 
     classifier: Answering
     learnt_from: int
     dev: Examples | None
     again: bool
+    lost: tuple[str, ...] = ()
 
 
-def fit(examples: Examples, out: Path, options: FitOptions, *, tell: Callable[[Told], None] | None = None) -> Fitted:
+def fit(
+    examples: Examples, out: Path, options: FitOptions, *, tell: Callable[[Told], None] | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Fitted:  # fmt: skip
     """Learn, and keep the classifier in a folder; stopped or killed, the same call goes on.
 
     Checkpoints stand in OUT/training until the model does. A model of another run that stands in OUT is not
-    overwritten, unless `anew`.  Raises InvalidValueError.  Cost: see `fit_net`.
+    overwritten, unless `anew`.  note: hears, before anything is learnt, sentences on what may be learnt badly.
+    Raises InvalidValueError.  Cost: see `fit_net`.
     """
     check_out(out)
-    chosen = _chosen(examples, options)
+    chosen, note = _chosen(examples, options), note or (lambda text: None)
     learn, dev = _split(chosen, options)
+    lost = _lost(chosen, learn)
+    if lost:
+        note(
+            f"--dev keeps all examples of {len(lost)} of {len(chosen.label_names)} classes from learning "
+            f"({', '.join(lost[:3])}{', …' if len(lost) > 3 else ''}): take a smaller share, or another --seed"
+        )
+    head = options.head
+    if isinstance(head, NetHead) and options.most_bytes is not None:
+        _check_size(head, chosen, options, options.most_bytes)
     _clear(out, options)
     if (out / "model.json").is_file():
-        return Fitted(_same_run(out, learn, options), len(learn), dev, again=True)
-    head = options.head
+        return Fitted(_same_run(out, learn, options), len(learn), dev, again=True, lost=lost)
     if isinstance(head, NetHead):
+        _note_few(options.training, len(learn), note)
         net = fit_net(
             head, learn, training=options.training, seed=options.seed, folder=out / TRAINING, plan=options.plan,
             tell=tell,
@@ -95,7 +114,27 @@ def fit(examples: Examples, out: Path, options: FitOptions, *, tell: Callable[[T
         classifier: Answering = replace(net, about={**net.about, COUNTS: _label_counts(learn)})
     else:
         classifier = head.fit(learn, about={**_run_of(learn, options), COUNTS: _label_counts(learn)})
-    return Fitted(_kept(classifier, out), len(learn), dev, again=False)
+    return Fitted(_kept(classifier, out), len(learn), dev, again=False, lost=lost)
+
+
+def _note_few(training: Adam, items: int, note: Callable[[str], None]) -> None:
+    told = few_steps(training, items)
+    if told:
+        note(told)
+
+
+def _check_size(head: NetHead, examples: Examples, options: FitOptions, most_bytes: int) -> None:
+    """Whether any format can be small enough is known before anything is learnt."""
+    check_blocks(head, examples.blocks)
+    classes = len(examples.label_names)
+    ranges = class_ranges(head, options.training, classes, options.plan.class_shard)
+    check_budget(head, examples.blocks, classes, most_bytes, ranges=ranges)
+
+
+def _lost(whole: Examples, learn: Examples) -> tuple[str, ...]:
+    """Labels that examples of the whole have and none of those that are learnt from."""
+    before, after = _label_counts(whole), _label_counts(learn)
+    return tuple(whole.label_names[at] for at, count in enumerate(before) if count and not after[at])
 
 
 def _label_counts(examples: Examples) -> list[int]:
@@ -150,22 +189,22 @@ def _run_of(learn: Examples, options: FitOptions) -> dict[str, Any]:
 def _same_run(out: Path, learn: Examples, options: FitOptions) -> Answering:
     """The model that stands there, when it is what would be made now."""
     found, wanted = load_answering(out), _run_of(learn, options)
-    other = [name for name, value in wanted.items() if found.about.get(name) != value]
-    if other:
-        name = other[0]
+    apart = differences(found.about, wanted)
+    if apart:
         raise InvalidValueError(
-            f"OUT must be free or hold this very model, got one whose {name} is {str(found.about.get(name))[:80]}, not "
-            f"{str(wanted[name])[:80]}: take another --out, or replace it with --anew"
+            f"OUT must be free or hold this very model, got one whose {apart}: take another --out, or replace it with "
+            "--anew"
         )
     return found
 
 
 def fit_on(
-    data: Path, out: Path, options: FitOptions, *, engine: Any, events: Callable[[Event, int], None] | None = None
-) -> Fitted:
+    data: Path, out: Path, options: FitOptions, *, engine: Any, events: Callable[[Event, int], None] | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Fitted:  # fmt: skip
     """As `fit`, shards of classes of a set learnt by the workers of an engine (`library.sharding`).
 
-    events: hears every event of the engine, and how many shards there are
+    events: hears every event of the engine, and how many shards there are · note: see `fit`
 
     Raises InvalidValueError for a library: workers open a set by its folder.
     """
@@ -176,6 +215,7 @@ def fit_on(
     _clear(out, options)
     if (out / "model.json").is_file():
         return Fitted(_same_run(out, chosen, options), len(chosen), None, again=True)
+    _note_few(options.training, len(chosen), note or (lambda text: None))
     assert options.plan.class_shard is not None, "the command sees to it"
     stage = FitShards(
         data.absolute(), options.head.spec, options.training.spec, options.plan.class_shard,

@@ -176,7 +176,8 @@ def index(
             _prepare(library, plan, stage, encoders, words)
             if options.retry:
                 Ledger(library.connection).forget([_key(found) for found in plan.fresh])
-            number = library.begin_run("index", {"folders": list(map(str, folders)), "stage": stage.fingerprint})
+            named = [os.path.abspath(each) for each in folders]  # noqa: PTH100  resolve() would follow links
+            number = library.begin_run("index", {"folders": named, "stage": stage.fingerprint})
             done = _run(library, plan, stage, _sink(library, plan, stage, encoders, words), options, events, waiting)
             if not done.stopped:
                 library.end_run(number, {"items": done.items, "read": done.done, "failed": len(done.failed)})
@@ -200,7 +201,7 @@ def dry_run(folders: Sequence[Path], folder: Path, options: IndexOptions) -> Pla
 
 def _parts(folder: Path, options: IndexOptions) -> tuple[list[Encoder], Any, IndexStage]:
     encoders = options.made()
-    words = build(options.words, "encoder") if options.words else None
+    words = pinned(build(options.words, "encoder")) if options.words else None
     specs = tuple(encoder.spec for encoder in encoders)
     return encoders, words, IndexStage(specs, words.spec if words else "", folder, options.fps, options.media)
 

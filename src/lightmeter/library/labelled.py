@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from lightmeter.assets.saving import ABOUT
 from lightmeter.errors import InvalidValueError
 from lightmeter.heads.examples import ArrayExamples, Batch, Block, Chosen, Examples
 from lightmeter.library.calibrating import unusable, usable
 from lightmeter.library.example_layout import MANIFEST
-from lightmeter.library.example_set import open_set
+from lightmeter.library.example_set import ExampleSet, open_set
 from lightmeter.library.features import Features, Series
 from lightmeter.library.recognising import is_library
 from lightmeter.library.store import Library, open_library
-from lightmeter.library.yt8m.extract_labels import read_label_table
+from lightmeter.library.yt8m.extract_labels import ABOUT_FOLDER, place_labels
 from lightmeter.meter.record import hash_of
 from lightmeter.types import Array, Labels
-
-_RECORDS = (".tfrecord", ".tfrecord.gz")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,19 +38,23 @@ class Opened:
     lines_left_out: int = 0
     items_left_out: int = 0
 
+    @property
+    def left_out(self) -> dict[str, int]:
+        """For programs."""
+        return {"lines_left_out": self.lines_left_out, "items_left_out": self.items_left_out}
+
 
 def open_examples(data: Path, *, labels: Path | None = None, labelled: bool = True) -> Opened:
     """What lies at a path, as examples: a set (`lightmeter yt8m …`), or a library with its features as blocks.
 
-    labels: CSV of `path,label;label` lines (of a set: `id,label;label`); None: those of the set, the tags that were set
-    by hand in the library
+    labels: CSV of `path,label;label` lines (see `place_labels`); None: those of the set, the tags that were set by hand
+    in the library
     labelled: refuse where nothing has a label; of a library, leave out what has none
     Raises InvalidValueError that says what to do with what is neither: TFRecords are converted first.
     """
     if (data / MANIFEST).is_file():
-        opened = Opened(open_set(data), False)
-        if labels is not None:
-            opened = _relabelled(opened, labels)
+        whole = open_set(data)
+        opened = Opened(whole, False) if labels is None else _relabelled(whole, labels)
     elif is_library(data):
         opened = _of_library(data, labels, labelled=labelled)
     else:
@@ -59,17 +63,39 @@ def open_examples(data: Path, *, labels: Path | None = None, labelled: bool = Tr
 
 
 def _no_data(data: Path) -> str:
-    names = sorted(each.name for each in data.iterdir()) if data.is_dir() else [data.name]
-    if any(name.endswith(_RECORDS) for name in names):
+    records = _records(data)
+    if records is not None:
+        among = "" if records == data else f" (and so each folder of them in {data})"
         return (
-            f"DATA must be a set or a library, got TFRecords: `lightmeter yt8m convert {data} SET` makes a set of them"
+            f"DATA must be a set or a library, got TFRecords: make a set of them with `lightmeter yt8m convert "
+            f"{shlex.quote(str(records))} OUT`{among}, and give OUT"
         )
     if (data / "train" / MANIFEST).is_file():
         return f"DATA must be a set or a library, got a folder of sets: take {data / 'train'} or another of them"
+    if (data / ABOUT).is_file():
+        return f"DATA must be a set or a library, got {data}, a model: DATA comes last, after models"
     return (
         f"DATA must be a set (made by `lightmeter yt8m`) or a library, got {data}: index a folder of files with "
         f"`lightmeter index FOLDER --library LIBRARY` first"
     )
+
+
+def _records(data: Path) -> Path | None:
+    """What to convert where TFRecords were given, plain or gzipped: the file, or the folder that they lie in; or None.
+
+    A file is one by its name or its first record; in a folder, and in those below it, names decide.
+    """
+    from lightmeter.library.yt8m.convert import SUFFIXES
+    from lightmeter.media.tfrecord import read_records
+
+    named = tuple(each for each in SUFFIXES if each != ".gz")
+    if data.is_dir():
+        found = (each for each in sorted(data.rglob("*")) if each.name.endswith(named) and each.is_file())
+        first = next(found, None)
+        return None if first is None else data if first.parent == data else first.parent
+    if data.name.endswith(named) or next(read_records(data, lambda problem: None), None) is not None:
+        return data
+    return None
 
 
 def _labelled(opened: Opened, data: Path, table: Path | None) -> Opened:
@@ -115,40 +141,27 @@ class Relabelled:
         own = [] if self.labels is None else [self.labels.offsets, self.labels.classes]
         return hash_of([self.whole.fingerprint, list(self.label_names), *own])
 
-    def batch(self, rows: Array) -> Batch:
-        """Items by their numbers: int [B]."""
-        batch = self.whole.batch(rows)
+    def batch(self, rows: Array, names: Sequence[str] | None = None) -> Batch:
+        """Items by their numbers: int [B]; see `Examples`."""
+        batch = self.whole.batch(rows, names)
         labels = None if self.labels is None else self.labels.take(np.asarray(rows, np.int64))
         return Batch(batch.values, batch.present, batch.lengths, labels)
 
 
-def _relabelled(opened: Opened, table: Path) -> Opened:
+def _relabelled(whole: ExampleSet, table: Path) -> Opened:
     """A set with the labels of a table, those of its items that the table names."""
-    found = read_label_table(table)
-    row = {name: at for at, name in enumerate(opened.examples.ids) if name in found}
-    strangers = [name for name in found if name not in row]
-    notes = _strangers(strangers, len(found), table, "its first column must be ids of the set")
-    bare = len(opened.examples) - len(row)
-    rows = np.array(sorted(row.values()), np.int64)
-    ids = [opened.examples.ids[at] for at in rows.tolist()]
-    names, labels = _numbered([found[each] for each in ids])
-    relabelled = Relabelled(Chosen.of(opened.examples, rows=rows), names, labels)
-    notes = (*notes, *_bare(bare, len(opened.examples)))
-    return Opened(relabelled, opened.paths, notes, len(strangers), bare)
-
-
-def _strangers(names: Sequence[str], lines: int, table: Path, way_out: str) -> tuple[str, ...]:
-    """A sentence on lines of a table that are of nothing here.  Raises InvalidValueError where all of them are."""
-    if names and len(names) == lines:
-        raise InvalidValueError(
-            f"--labels must name items of DATA, got none in the {lines} lines of {table}, as {names[0]!r:.200}: "
-            f"{way_out}"
-        )
-    return (f"{len(names)} lines of {table} are of nothing that is here: left out",) if names else ()
+    folder = whole.manifest.about.get(ABOUT_FOLDER)
+    ids = {name: at for at, name in enumerate(whole.ids)}
+    placed = place_labels(table, ids=ids, folders=(folder,) if isinstance(folder, str) else ())
+    rows = np.array(sorted(placed.labels), np.int64)
+    names, labels = _numbered([placed.labels[each] for each in rows.tolist()])
+    bare = len(whole) - len(rows)
+    relabelled = Relabelled(Chosen.of(whole, rows=rows), names, labels)
+    return Opened(relabelled, False, (*placed.notes, *_bare(bare, len(whole))), len(placed.strangers), bare)
 
 
 def _bare(count: int, items: int) -> tuple[str, ...]:
-    return (f"{count} of {items} items have no label: left out",) if count else ()
+    return (f"items without a label, left out: {count} of {items}",) if count else ()
 
 
 def _numbered(lists: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], Labels]:
@@ -171,7 +184,10 @@ def _of_library(folder: Path, table: Path | None, *, labelled: bool) -> Opened:
         notes: tuple[str, ...] = ()
         strangers = 0
         if table is not None:
-            told, notes, strangers = _table_tags(places, table)
+            owners = {path: item for item, paths in places.items() for _, path in paths}
+            placed = place_labels(table, paths=owners, folders=_folders(library))
+            told, notes = {item: set(names) for item, names in placed.labels.items()}, placed.notes
+            strangers = len(placed.strangers)
         items = sorted(item for item in places if told.get(item) or not labelled)
         series = [each for each, _ in usable(library) if len(library.features(each))]
         names = _block_names(series)
@@ -216,23 +232,12 @@ def _tags(library: Library) -> dict[int, set[str]]:
     return found
 
 
-def _table_tags(
-    places: Mapping[int, list[tuple[int, str]]], table: Path
-) -> tuple[dict[int, set[str]], tuple[str, ...], int]:  # fmt: skip
-    """Item → its labels in a table, whose paths count from where the table lies, or from here; and what is of none."""
-    owner = {path: item for item, paths in places.items() for _, path in paths}
-    found: dict[int, set[str]] = {}
-    strangers: list[str] = []
-    lines = read_label_table(table)
-    for name, labels in lines.items():
-        tried = (os.path.abspath(os.path.join(base, name)) for base in (table.parent, "."))  # noqa: PTH100, PTH118
-        item = next((owner[path] for path in tried if path in owner), None)
-        if item is None:
-            strangers.append(name)
-        else:
-            found.setdefault(item, set()).update(labels)
-    way_out = "paths count from where the table lies, or from here"
-    return found, _strangers(strangers, len(lines), table, way_out), len(strangers)
+def _folders(library: Library) -> tuple[str, ...]:
+    """The folders that were indexed, the newest first."""
+    told = [run["arguments"] for run in library.runs() if run["verb"] == "index"]
+    lists = [each.get("folders") for each in told if isinstance(each, dict)]
+    names = [name for each in lists if isinstance(each, list) for name in each if isinstance(name, str)]
+    return tuple(name for name in dict.fromkeys(names) if os.path.isabs(name))  # noqa: PTH117  any bytes
 
 
 def _block_names(series: Sequence[Series]) -> list[str]:

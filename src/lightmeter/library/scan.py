@@ -12,7 +12,7 @@ from pathlib import Path
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.media.sniff import is_media_name, sniff
 
-SIDECARS = (".txt", ".json")
+SIDECARS = (".txt", ".json", ".info.json")
 TABLES = ("metadata.csv", "metadata.jsonl")
 
 

@@ -15,7 +15,7 @@ from lightmeter.encoders.word_histogram import Lookup, WordHistogram, counted
 from lightmeter.encoders.word_tokens import WordTokens, padded_numbers
 from lightmeter.encoders.word_vectors import WordVectors
 from lightmeter.errors import InvalidValueError
-from lightmeter.heads.examples import ArrayExamples, Batch, Block, BlockKind, Examples
+from lightmeter.heads.examples import ArrayExamples, Batch, Block, BlockKind, Examples, places_of
 from lightmeter.library.text_set import TextSet
 from lightmeter.meter.record import hash_of
 from lightmeter.types import Array, Labels, Words
@@ -112,23 +112,24 @@ class WithBlocks:
         """Hash of all that was joined."""
         return hash_of([self.whole.fingerprint, [each.fingerprint for each in self.more], *self.rows])
 
-    def batch(self, rows: Array) -> Batch:
-        """Items by their numbers: int [B]."""
+    def batch(self, rows: Array, names: Sequence[str] | None = None) -> Batch:
+        """Items by their numbers: int [B]; see `Examples`."""
         rows = np.asarray(rows, np.int64)
-        batch = self.whole.batch(rows)
-        values, present = dict(batch.values), [batch.present]
+        asked = [self.blocks[place] for place in places_of(self.blocks, names)]
+        own = [block.name for block in asked if block in self.whole.blocks]
+        batch = self.whole.batch(rows, own)
+        values, present = dict(batch.values), dict(zip(own, batch.present.T, strict=True))
         for each, places in zip(self.more, self.rows, strict=True):
-            at = places[rows]
+            at, added = places[rows], [block for block in asked if block in each.blocks]
             there = at >= 0
-            found = each.batch(at[there])
-            seen = np.zeros((len(rows), len(each.blocks)), bool)
-            seen[there] = found.present
-            present.append(seen)
-            for block in each.blocks:
+            found = each.batch(at[there], [block.name for block in added])
+            for block, known in zip(added, found.present.T, strict=True):
                 made = np.zeros((len(rows), block.dim), found.values[block.name].dtype)
                 made[there] = found.values[block.name]
-                values[block.name] = made
-        return Batch(values, np.concatenate(present, axis=1), batch.lengths, batch.labels, batch.rated)
+                values[block.name], present[block.name] = made, np.zeros(len(rows), bool)
+                present[block.name][there] = known
+        columns = [np.empty((len(rows), 0), bool), *(present[block.name][:, None] for block in asked)]
+        return Batch(values, np.concatenate(columns, axis=1), batch.lengths, batch.labels, batch.rated)
 
 
 def with_blocks(whole: Examples, *more: Examples) -> WithBlocks:

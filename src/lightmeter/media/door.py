@@ -16,6 +16,11 @@ from lightmeter.errors import LightmeterError, RejectedFileError
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of an object in memory: the same file must be refused in the same words
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_SAID = {
+    "InvalidDataError": "damaged, or not what its first bytes say",
+    "EOFError": "it ends before anything can be read",
+}
+"""What FFmpeg's commonest errors mean, in place of their numbers."""
 _pinned: ContextVar[tuple[str, str] | None] = ContextVar("pinned", default=None)  # path, and the way to its open file
 
 
@@ -93,5 +98,5 @@ def at_the_door(what: str) -> Iterator[None]:
     except MemoryError as error:
         raise RejectedFileError("too-large", f"{what}: not enough memory to decode it") from error
     except Exception as error:  # decoders raise anything on hostile bytes: this is the one place that may catch it
-        text = _ADDRESS.sub("", " ".join(str(error).split()))[:200]
-        raise RejectedFileError("unreadable", f"{what}: {type(error).__name__}: {text}") from error
+        kind, text = type(error).__name__, _ADDRESS.sub("", " ".join(str(error).split()))[:200]
+        raise RejectedFileError("unreadable", f"{what}: {_SAID.get(kind, f'{kind}: {text}')}") from error

@@ -37,7 +37,8 @@ def find_words(
     """Words of a file, each with its source, and notes on words that could not be read.
 
     `sidecar`:  photo.txt or photo.jpg.txt (a caption; of Tux Paint's translations the first, English line),
-                photo.json or photo.jpg.json (title, caption, text, description; keywords, tags, labels)
+                photo.json or photo.jpg.json (title, caption, text, description; keywords, tags, labels),
+                film.info.json, as yt-dlp writes it (title; tags, categories)
     `metadata`: metadata.csv or metadata.jsonl in the file's folder or one above it up to `root`, with the column
                 file_name relative to the table, and columns as in JSON (the imagefolder convention)
     `embedded`: EXIF, IPTC, XMP, PNG text, comments; title, comment, description of a video or sound
@@ -100,7 +101,7 @@ def words_of_name(path: Path | str) -> str:
 
 
 def _sidecars(path: Path, limits: MediaLimits, notes: list[str]) -> Iterator[Words]:
-    for ending, parse in ((".txt", _caption), (".json", _json_words)):
+    for ending, parse in ((".txt", _caption), (".json", _json_words), (".info.json", _info_words)):
         for beside in (path.with_suffix(ending), path.with_name(path.name + ending)):
             if beside == path:
                 continue
@@ -125,6 +126,16 @@ def _caption(text: str) -> Words:
 
 def _json_words(text: str) -> Words:
     return _record_words(json.loads(text), "sidecar")
+
+
+_INFO = ("title", "tags", "categories")
+
+
+def _info_words(text: str) -> Words:
+    """Of all that yt-dlp tells of a video only what names it: a description is mostly links."""
+    record = json.loads(text)
+    told = {name: record.get(name) for name in _INFO} if isinstance(record, Mapping) else record
+    return _record_words(told, "sidecar")
 
 
 def _record_words(record: Any, source: str) -> Words:

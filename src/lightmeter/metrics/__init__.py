@@ -3,8 +3,18 @@
 from lightmeter.metrics.binomial import binomial_cdf, fewest_without_error, lower_bound, upper_bound, wilson
 from lightmeter.metrics.bootstrap import Interval, bootstrap, compared, paired_difference
 from lightmeter.metrics.calibration import Calibration
+from lightmeter.metrics.dense_errors import (
+    DepthQuality,
+    DepthScores,
+    FlowQuality,
+    FlowScores,
+    compared_depths,
+    compared_flows,
+)
+from lightmeter.metrics.effective_rank import EffectiveRank, effective_rank
 from lightmeter.metrics.frequency import FrequencyBand, FrequencyCurve, by_frequency, moving_average
 from lightmeter.metrics.full import FullQuality, FullScores
+from lightmeter.metrics.masks import MaskQuality, MaskScores, compared_masks
 from lightmeter.metrics.ranking import VideoQuality, VideoScores, quality_by_group
 from lightmeter.metrics.segments import SegmentQuality, SegmentScores
 from lightmeter.metrics.selective import CoverageRisk, coverage_risk
@@ -16,11 +26,18 @@ __all__ = [
     "F1",
     "Calibration",
     "CoverageRisk",
+    "DepthQuality",
+    "DepthScores",
+    "EffectiveRank",
+    "FlowQuality",
+    "FlowScores",
     "FrequencyBand",
     "FrequencyCurve",
     "FullQuality",
     "FullScores",
     "Interval",
+    "MaskQuality",
+    "MaskScores",
     "SegmentQuality",
     "SegmentScores",
     "Share",
@@ -34,7 +51,11 @@ __all__ = [
     "bootstrap",
     "by_frequency",
     "compared",
+    "compared_depths",
+    "compared_flows",
+    "compared_masks",
     "coverage_risk",
+    "effective_rank",
     "error",
     "f1_at",
     "fewest_without_error",

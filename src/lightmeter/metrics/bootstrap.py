@@ -14,6 +14,9 @@ from lightmeter.types import Array, check_axes
 
 MEASURES = ("gap", "hit_at_1", "perr", "map")
 
+Scored = VideoScores | Sequence[VideoScores]
+"""What a system answered; where it was learnt from several seeds, its answers to the same videos for each of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -35,9 +38,13 @@ class Interval:
 
 
 def bootstrap(
-    scores: VideoScores, *, rounds: int = 1000, certainty: float = 0.95, seed: int = 0, groups: Array | None = None
+    scores: Scored, *, rounds: int = 1000, certainty: float = 0.95, seed: int = 0, groups: Array | None = None
 ) -> dict[str, Interval]:
     """Intervals of gap, hit_at_1, perr and map over videos drawn anew, with replacement.
+
+    scores: of several seeds the value is the mean over them, and each round draws both: videos, the same for each seed,
+    and as many seeds as there are, with replacement. So the interval holds what chance does to learning too, if a
+    little tightly: squares of S seeds' deviations are divided by S, not by S − 1.
 
     groups: int [N], None: each video for itself.  Videos that hang together (variants of one picture, one uploader)
     are drawn together, else intervals are too short.
@@ -51,24 +58,24 @@ def bootstrap(
 
 
 def paired_difference(
-    one: VideoScores,
-    other: VideoScores,
+    one: Scored,
+    other: Scored,
     *,
     rounds: int = 1000,
     certainty: float = 0.95,
     seed: int = 0,
     groups: Array | None = None,
 ) -> dict[str, Interval]:
-    """Intervals of one's quality less the other's on the same videos, which every round draws for both.
+    """Intervals of one's quality less the other's on the same videos (and seeds), which every round draws for both.
 
     What makes videos hard for both cancels out, so that small differences show.  Arguments and cost as `bootstrap`.
-    Raises InvalidValueError unless both saw the same labels in the same order.
+    Raises InvalidValueError unless both saw the same labels in the same order, and have as many seeds.
     """
     return compared([other, one], rounds=rounds, certainty=certainty, seed=seed, groups=groups)[1][1]
 
 
 def compared(
-    systems: Sequence[VideoScores],
+    systems: Sequence[Scored],
     *,
     rounds: int = 1000,
     certainty: float = 0.95,
@@ -77,26 +84,36 @@ def compared(
 ) -> list[tuple[dict[str, Interval], dict[str, Interval]]]:
     """Of each system its `bootstrap`, and its `paired_difference` to the first; empty of the first one.
 
-    Cost: that of a bootstrap for each system.  Raises InvalidValueError unless all saw the same labels in one order.
+    Cost: that of a bootstrap for each system and seed.  Raises InvalidValueError unless all saw the same labels in one
+    order, and have as many seeds.
     """
-    kept = [system.kept() for system in systems]
-    for each in kept[1:]:
-        same = len(each) == len(kept[0]) and np.array_equal(each.labels.offsets, kept[0].labels.offsets)
-        if not same or not np.array_equal(each.labels.classes, kept[0].labels.classes):
-            raise InvalidValueError(
-                "systems must have seen the same videos in the same order, got other labels: merge workers in the "
-                "order of the set"
-            )
-    values, drawn = _qualities([_Weighted(each) for each in kept], rounds, certainty, seed, groups)
+    kept = [[one.kept() for one in ([system] if isinstance(system, VideoScores) else system)] for system in systems]
+    _check_alike(kept)
+    values, drawn = _qualities([[_Weighted(one) for one in each] for each in kept], rounds, certainty, seed, groups)
     made = []
     for at in range(len(kept)):
-        own = {name: _interval(values[at, m], drawn[:, at, m], certainty) for m, name in enumerate(MEASURES)}
+        own = {name: interval_of(values[at, m], drawn[:, at, m], certainty) for m, name in enumerate(MEASURES)}
         less = {
-            name: _interval(values[at, m] - values[0, m], drawn[:, at, m] - drawn[:, 0, m], certainty)
+            name: interval_of(values[at, m] - values[0, m], drawn[:, at, m] - drawn[:, 0, m], certainty)
             for m, name in enumerate(MEASURES)
         }
         made.append((own, less if at else {}))
     return made
+
+
+def _check_alike(kept: Sequence[Sequence[Kept]]) -> None:
+    """Whether all systems are of as many seeds, and all saw the same labels."""
+    seeds = {len(system) for system in kept}
+    if len(seeds) != 1 or 0 in seeds:
+        raise InvalidValueError(f"systems must be of as many seeds each, one at least, got {sorted(seeds)}")
+    first = kept[0][0].labels
+    for each in (one for system in kept for one in system):
+        same = len(each.labels) == len(first) and np.array_equal(each.labels.offsets, first.offsets)
+        if not same or not np.array_equal(each.labels.classes, first.classes):
+            raise InvalidValueError(
+                "systems must have seen the same videos in the same order, got other labels: merge workers in the "
+                "order of the set"
+            )
 
 
 class _Pairs:
@@ -155,26 +172,42 @@ class _Weighted:
 
 
 def _qualities(
-    systems: list[_Weighted], rounds: int, certainty: float, seed: int, groups: Array | None
+    systems: list[list[_Weighted]], rounds: int, certainty: float, seed: int, groups: Array | None
 ) -> tuple[Array, Array]:
-    """Of each system as it is, float64 [S, 4], and in each round, which draws the same for all: [rounds, S, 4]."""
+    """Of each system as it is, float64 [S, 4], and in each round, which draws the same for all: [rounds, S, 4].
+
+    systems: for each seed, of whose qualities the mean is taken
+    """
     if not 0 < certainty < 1 or rounds < 2:
         raise InvalidValueError(
             f"certainty must be between 0 and 1 and rounds at least 2, got {certainty} and {rounds}"
         )
-    if not len(systems[0]):
+    videos, seeds = len(systems[0][0]), len(systems[0])
+    if not videos:
         raise InvalidValueError("a bootstrap must have at least one video, got none")
-    once = np.ones(len(systems[0]), np.int64)
-    values = np.array([system.quality(once) for system in systems])
+    once = np.ones(videos, np.int64)
+    values = np.array([_mean_quality(system, once, np.ones(seeds, np.int64)) for system in systems])
+    rng = np.random.default_rng([seed, _OF_SEEDS])  # of its own: more seeds draw no other videos
     drawn = np.array([
-        [system.quality(weights) for system in systems]
-        for weights in _weights(len(once), rounds, seed, groups)
+        [_mean_quality(system, weights, often) for system in systems]
+        for weights in drawn_weights(videos, rounds, seed, groups)
+        for often in [np.bincount(rng.integers(0, seeds, seeds), minlength=seeds)]
     ])  # fmt: skip
     return values, drawn
 
 
-def _weights(videos: int, rounds: int, seed: int, groups: Array | None) -> Iterator[Array]:
-    """How often each video is drawn: int64 [N] a round."""
+_OF_SEEDS = 0x5EED
+
+
+def _mean_quality(system: Sequence[_Weighted], weights: Array, often: Array) -> Array:
+    """weights: how often each video counts, int64 [N] · often: how often each seed, int64 -> float64 [4]."""
+    counted = [n * each.quality(weights) for each, n in zip(system, often.tolist(), strict=True) if n]
+    made: Array = np.sum(counted, axis=0) / often.sum()
+    return made
+
+
+def drawn_weights(videos: int, rounds: int, seed: int, groups: Array | None) -> Iterator[Array]:
+    """How often each video is drawn: int64 [N] a round, groups whole; the same seed draws the same."""
     place = np.arange(videos)
     if groups is not None:
         check_axes("groups", groups, str(videos))
@@ -185,7 +218,8 @@ def _weights(videos: int, rounds: int, seed: int, groups: Array | None) -> Itera
         yield np.bincount(rng.integers(0, count, count), minlength=count)[place]
 
 
-def _interval(value: float, drawn: Array, certainty: float) -> Interval:
+def interval_of(value: float, drawn: Array, certainty: float) -> Interval:
+    """The interval of a value from what rounds gave, float64 [R]: their percentiles, less their bias; NaN left out."""
     drawn = drawn[~np.isnan(drawn)]  # a round without a label has no GAP
     if not len(drawn):
         return Interval(float(value), float("nan"), float("nan"), float("nan"), 0)

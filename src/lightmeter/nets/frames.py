@@ -61,41 +61,58 @@ class Frames(nn.Module):  # type: ignore[misc]  # torch is not read by mypy
 
     def forward(self, values: Mapping[str, Tensor], present: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """values: float [B, T, dim] by block · present: bool [B, M] · lengths: int64 [B] -> frames and their mask"""
-        blocks = [values[name] * present[:, place, None, None] for name, _, place in self.sources]
-        x = torch.cat(blocks, -1)
-        known = present[:, [place for _, _, place in self.sources]].any(1)
-        counts = torch.where(known, lengths, 0)
+        there = present[:, [place for _, _, place in self.sources]]
+        counts = torch.where(there.any(1), lengths, 0)
+        blocks = [values[name] for name, _, _ in self.sources]
         if self.sample is None:
-            mask = torch.arange(x.shape[1], device=x.device) < counts[:, None]
-            return unit(x * mask[..., None]), mask
+            mask = torch.arange(blocks[0].shape[1], device=counts.device) < counts[:, None]
+            return self._joined(blocks, there, mask), mask
         mask = (counts > 0)[:, None].expand(-1, self.sample)
-        if not x.shape[1]:  # a batch without any frame
-            return x.new_zeros((*mask.shape, x.shape[2])), mask
-        chosen = self._drawn(x, counts)
-        taken = x.gather(1, chosen[..., None].expand(-1, -1, x.shape[2]))
-        return unit(taken * mask[..., None]), mask
+        if not blocks[0].shape[1]:  # a batch without any frame
+            return blocks[0].new_zeros((*mask.shape, sum(each.dim for each in self.sources))), mask
+        chosen = self._drawn(blocks, there, counts)[..., None]
+        taken = [each.gather(1, chosen.expand(-1, -1, each.shape[2])) for each in blocks]
+        return self._joined(taken, there, mask), mask
 
-    def _drawn(self, x: Tensor, counts: Tensor) -> Tensor:
+    def _joined(self, blocks: Sequence[Tensor], there: Tensor, mask: Tensor) -> Tensor:
+        """One copy of the blocks side by side, zeros where there is none, each frame of length 1: float [B, T, D].
+
+        Frames are most of a batch's memory: all is done in that copy, which no gradient goes back through.
+        """
+        x = torch.cat([each.detach() for each in blocks], -1)
+        for at, part in enumerate(x.split([each.dim for each in self.sources], -1)):
+            if not bool(there[:, at].all()):
+                part.masked_fill_(~there[:, at, None, None], 0)
+        if not bool(mask.all()):
+            x.masked_fill_(~mask[..., None], 0)
+        return x.div_(x.norm(dim=-1, keepdim=True).clamp_min_(_LEAST_LENGTH))  # as `unit`, in place
+
+    def _drawn(self, blocks: Sequence[Tensor], there: Tensor, counts: Tensor) -> Tensor:
         """Numbers of frames, int64 [B, sample], each 0 to an item's count - 1 (0 where there is none)."""
         assert self.sample is not None
         if self.training:
-            chance = torch.rand(len(x), self.sample, device=x.device)
+            chance = torch.rand(len(counts), self.sample, device=counts.device)
             return torch.minimum((chance * counts[:, None]).long(), (counts[:, None] - 1).clamp(min=0))
-        return content_draw(x, counts, self.sample)
+        return content_draw(blocks, there, counts, self.sample)
 
 
-def content_draw(x: Tensor, counts: Tensor, sample: int) -> Tensor:
-    """Frames drawn with replacement by the values themselves: float32 [B, T, D], int64 [B] -> int64 [B, sample].
+def content_draw(blocks: Sequence[Tensor], there: Tensor, counts: Tensor, sample: int) -> Tensor:
+    """Frames drawn with replacement by the values themselves: int64 [B, sample].
 
+    blocks: float32 [B, T, dim] each · there: bool [B, blocks], which of them each item has · counts: int64 [B]
     The bits of each true frame are summed, mixed with its number, and summed to the seed of the item; draw k is
     splitmix64's k-th number. Same values, same draw, on any machine.  Cost: one pass over the values.
     Source: Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators".
     """
-    bits = x.float().contiguous().view(torch.int32).sum(-1, dtype=torch.int32).long()
-    number = torch.arange(x.shape[1], device=x.device)
+    sums = [
+        each.float().contiguous().view(torch.int32).sum(-1, dtype=torch.int32) * there[:, at, None]
+        for at, each in enumerate(blocks)
+    ]
+    bits = torch.stack(sums).sum(0, dtype=torch.int32).long()  # wraps as the sum over all numbers does
+    number = torch.arange(blocks[0].shape[1], device=counts.device)
     each = _mixed(bits ^ (number * _GOLDEN))
     seed = (each * (number < counts[:, None])).sum(1)
-    draws = _mixed(seed[:, None] + (torch.arange(sample, device=x.device) + 1) * _GOLDEN)
+    draws = _mixed(seed[:, None] + (torch.arange(sample, device=counts.device) + 1) * _GOLDEN)
     return (_shifted(draws, 33) * counts[:, None]) >> 31
 
 

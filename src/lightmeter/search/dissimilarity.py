@@ -322,6 +322,30 @@ class Gallery:
         """The same, measuring them first.  Cost: M·D."""
         return self.best(query, ids, self.measure.to_rows(query, self.vectors, ids), k)
 
+    def search_by_codes(
+        self, queries: Array, k: int, *, among: Array | None, check: float, unlike: Callable[[Array], Array],
+        code_bytes: int, measured: int = 0,
+    ) -> Neighbours:  # fmt: skip
+        """The k nearest of the rows whose codes are least unlike the query's; certificates count the rows measured.
+
+        queries: float [Q, D] · among: int [M], the ids that may answer · check: share of these measured
+        unlike: a query float32 [D] → int [R], how unlike the code of each row is
+        code_bytes: read to compare one query's code with all · measured: rows (pivots) measured to make that code
+        Cost: `unlike` and check·R·D a query.
+        """
+        queries, allowed = self.queries(queries, k), self.allowed(among)
+        may, count = int(np.count_nonzero(allowed)), rows_to_check(check, allowed, k)
+        answers = Answers(len(queries), k)
+        row_bytes = self.vectors.shape[1] * self.vectors.itemsize
+        for query in queries:  # one by one: an answer must not depend on its batch, and a matrix product rounds by it
+            ids = closest_codes(unlike(query), allowed, count)
+            refined = len(ids) + measured
+            answers.put(
+                self.rerank(query, ids, k), complete=len(ids) == may, survivors=(len(ids),), refined=refined,
+                bytes_read=code_bytes + refined * row_bytes,
+            )  # fmt: skip
+        return answers.done()
+
     def arrays(self) -> dict[str, Array]:
         """What `kept` makes it from."""
         return {"vectors": self.vectors, "alive": self.alive}
@@ -370,6 +394,12 @@ def closest_codes(unlike: Array, allowed: Array, count: int) -> Array:
     """
     ids = np.flatnonzero(allowed)
     return ids[top(-unlike[ids].astype(np.float64), count)] if len(ids) else ids
+
+
+def hold_check(check: float) -> None:
+    """Hold the share of the rows that an index measures to (0, 1]; raises InvalidValueError."""
+    if not 0 < check <= 1:
+        raise InvalidValueError(f"check must be above 0 and at most 1, got {check}")
 
 
 def rows_to_check(share: float, allowed: Array, k: int) -> int:

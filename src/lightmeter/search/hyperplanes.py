@@ -11,7 +11,7 @@ import numpy as np
 from lightmeter.assets.saving import expect, expect_recipe, load_model, save_model
 from lightmeter.errors import InvalidValueError
 from lightmeter.parts import Spelled
-from lightmeter.search.dissimilarity import Answers, Gallery, Stack, closest_codes, dissimilarity, rows_to_check
+from lightmeter.search.dissimilarity import Gallery, Stack, dissimilarity, hold_check
 from lightmeter.search.protocol import Abilities, Metric, Neighbours
 from lightmeter.types import Array
 
@@ -42,8 +42,7 @@ class Hyperplanes(Spelled):
     def __post_init__(self) -> None:
         if not _WORD <= self.bits <= _MOST_BITS or self.bits % _WORD:
             raise InvalidValueError(f"bits must be a multiple of {_WORD}, up to {_MOST_BITS}, got {self.bits}")
-        if not 0 < self.check <= 1:
-            raise InvalidValueError(f"check must be above 0 and at most 1, got {self.check}")
+        hold_check(self.check)
 
     def fit(self, vectors: Array) -> FittedHyperplanes:
         """Index vectors: float [R, D]."""
@@ -109,18 +108,10 @@ class FittedHyperplanes:
 
         queries: float [Q, D] · among: int [M], the ids that may answer.  Cost: see `Hyperplanes`.
         """
-        queries = self.gallery.queries(queries, k)
-        allowed = self.gallery.allowed(among)
-        may, count = int(np.count_nonzero(allowed)), rows_to_check(self.recipe.check, allowed, k)
-        answers = Answers(len(queries), k)
-        row_bytes = self.gallery.vectors.shape[1] * self.gallery.vectors.itemsize
-        for query in queries:  # one by one: an answer must not depend on its batch, and a matrix product rounds by it
-            ids = closest_codes(hamming(self.codes, self._bits(query[None])[0]), allowed, count)
-            answers.put(
-                self.gallery.rerank(query, ids, k), complete=len(ids) == may, survivors=(len(ids),), refined=len(ids),
-                bytes_read=int(self.codes.nbytes + self.planes.nbytes) + len(ids) * row_bytes,
-            )  # fmt: skip
-        return answers.done()
+        return self.gallery.search_by_codes(
+            queries, k, among=among, check=self.recipe.check, unlike=self._unlike,
+            code_bytes=int(self.codes.nbytes + self.planes.nbytes),
+        )  # fmt: skip
 
     def add(self, vectors: Array) -> Array:
         """Add rows: float [N, D] → their ids int64 [N].  Cost: bits·D multiply–adds a row; planes and centre stay."""
@@ -151,3 +142,6 @@ class FittedHyperplanes:
 
     def _bits(self, vectors: Array) -> Array:
         return sign_bits(_unscaled(vectors, self.recipe.metric), self.planes, self.offsets)
+
+    def _unlike(self, query: Array) -> Array:
+        return hamming(self.codes, self._bits(query[None])[0])

@@ -11,7 +11,7 @@ import numpy as np
 from lightmeter.assets.saving import expect, expect_recipe, insist, load_model, save_model
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.parts import Spelled
-from lightmeter.search.dissimilarity import Answers, Gallery, Stack, closest_codes, dissimilarity, rows_to_check
+from lightmeter.search.dissimilarity import Gallery, Stack, dissimilarity, hold_check
 from lightmeter.search.protocol import Abilities, Neighbours
 from lightmeter.types import Array
 
@@ -42,8 +42,7 @@ class Permutation(Spelled):
         dissimilarity(self.metric)
         if not 1 <= self.pivots <= _MOST_PIVOTS:
             raise InvalidValueError(f"pivots must be 1 to {_MOST_PIVOTS}, got {self.pivots}")
-        if not 0 < self.check <= 1:
-            raise InvalidValueError(f"check must be above 0 and at most 1, got {self.check}")
+        hold_check(self.check)
 
     def fit(self, vectors: Array) -> FittedPermutation:
         """Index vectors: float [R, D] in the dissimilarity's domain."""
@@ -105,20 +104,10 @@ class FittedPermutation:
 
         queries: float [Q, D] · among: int [M], the ids that may answer.  Cost: see `Permutation`.
         """
-        queries = self.gallery.queries(queries, k)
-        allowed = self.gallery.allowed(among)
-        may, count = int(np.count_nonzero(allowed)), rows_to_check(self.recipe.check, allowed, k)
-        answers = Answers(len(queries), k)
-        row_bytes = self.gallery.vectors.shape[1] * self.gallery.vectors.itemsize
-        for query in queries:  # one by one: an answer must not depend on its batch, and a matrix product rounds by it
-            code = ranks(self.gallery.measure.to_rows(query, self.pivots)[None])[0]
-            ids = closest_codes(rank_gap(self.codes, code, self.recipe.rank), allowed, count)
-            refined = len(ids) + len(self.pivots)
-            answers.put(
-                self.gallery.rerank(query, ids, k), complete=len(ids) == may, survivors=(len(ids),), refined=refined,
-                bytes_read=int(self.codes.nbytes) + refined * row_bytes,
-            )  # fmt: skip
-        return answers.done()
+        return self.gallery.search_by_codes(
+            queries, k, among=among, check=self.recipe.check, unlike=self._unlike,
+            code_bytes=int(self.codes.nbytes), measured=len(self.pivots),
+        )  # fmt: skip
 
     def add(self, vectors: Array) -> Array:
         """Add rows: float [N, D] → their ids int64 [N].  Cost: a dissimilarity a row and pivot; the pivots stay."""
@@ -153,3 +142,7 @@ class FittedPermutation:
         codes = expect(arrays, "codes", "uint8", rows, len(pivots))
         insist(codes.max() < len(pivots), f"codes of a model must be below {len(pivots)}, got {codes.max()}")
         return cls(recipe, gallery, pivots, codes)
+
+    def _unlike(self, query: Array) -> Array:
+        code = ranks(self.gallery.measure.to_rows(query, self.pivots)[None])[0]
+        return rank_gap(self.codes, code, self.recipe.rank)

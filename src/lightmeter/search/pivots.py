@@ -12,7 +12,15 @@ import numpy as np
 from lightmeter.assets.saving import expect, expect_number, expect_recipe, insist, load_model, save_model
 from lightmeter.errors import InvalidValueError
 from lightmeter.parts import Spelled
-from lightmeter.search.dissimilarity import Answers, Dissimilarity, Gallery, Stack, dissimilarity, rows_to_check
+from lightmeter.search.dissimilarity import (
+    Answers,
+    Dissimilarity,
+    Gallery,
+    Stack,
+    dissimilarity,
+    hold_check,
+    rows_to_check,
+)
 from lightmeter.search.exact import top
 from lightmeter.search.protocol import Abilities, Neighbours
 from lightmeter.types import Array, check_axes
@@ -60,8 +68,7 @@ class Pivots(Spelled):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InvalidValueError(f"{name} must be at least 1, got {value}")
-        if not 0 < self.check <= 1:
-            raise InvalidValueError(f"check must be above 0 and at most 1, got {self.check}")
+        hold_check(self.check)
         if self.false_accept is not None and not 0 <= self.false_accept < 1:
             raise InvalidValueError(f"false_accept must be 0 or more and below 1, got {self.false_accept}: or none")
 

@@ -273,8 +273,10 @@ def run_study(study: Study, asked: Asked) -> StudyResult:
     """Run every row on every gallery of a scale; what cannot run says why and the rest goes on.
 
     The user's data get the published columns at `paper`, which asks for them. `paper` and an encoder need `data`:
-    raises InvalidValueError without it. Data that are no gallery raise what `user_gallery` does.
+    raises InvalidValueError without it, and for several seeds. Data that are no gallery raise what `user_gallery` does.
     """
+    if asked.seeds != 1:
+        raise InvalidValueError(f"{study.name} takes one seed, got {asked.seeds}: leave --seeds out, or run it again")
     if asked.encoder is not None and asked.data is None:
         raise InvalidValueError(f"--encoder needs --data FOLDER with pictures to encode, got {asked.encoder} alone")
     if asked.scale == "paper" and asked.data is None:

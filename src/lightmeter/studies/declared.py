@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from lightmeter.errors import UnknownNameError, nearest
+from lightmeter.errors import InvalidValueError, UnknownNameError, nearest
 from lightmeter.studies.features import Tell, silent
 from lightmeter.studies.names import STUDIES
 
@@ -24,6 +24,7 @@ class Asked:
     """How a study is run. data: the user's folder, None without one · tell: told each step, one line
 
     encoder: spec of what encodes the pictures of `data`, None for the studies' own
+    seeds: how many times what learns by chance learns, from `seed` on; for studies that know it
     """
 
     scale: Scale = "smoke"
@@ -31,6 +32,21 @@ class Asked:
     data: Path | None = None
     tell: Tell = silent
     encoder: str | None = None
+    seeds: int = 1
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise InvalidValueError(f"seeds must be at least 1, got {self.seeds}")
+
+    @property
+    def every_seed(self) -> range:
+        """The seeds, the first one first."""
+        return range(self.seed, self.seed + self.seeds)
+
+    @property
+    def seeds_said(self) -> str:
+        """The seeds as a table's first line names them."""
+        return f"seed {self.seed}" if self.seeds == 1 else f"seeds {self.seed} to {self.every_seed[-1]}"
 
 
 class Declared(Protocol):

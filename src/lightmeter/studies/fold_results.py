@@ -30,7 +30,7 @@ WINDOW = 9
 def fold_text(result: FoldStudyResult) -> str:
     """All sets as tables, one for each published table, then the rows beyond them, then the differences in pairs."""
     study, asked = result.study, result.asked
-    lines = [f"{study.name} ({asked.scale}, seed {asked.seed}): {study.question}"]
+    lines = [f"{study.name} ({asked.scale}, {asked.seeds_said}): {study.question}"]
     for section in result.sections:
         lines += ["", section.title, section.whole.said if section.whole else f"not run: {section.why}"]
         if section.whole:
@@ -43,11 +43,22 @@ def fold_text(result: FoldStudyResult) -> str:
         lines += ["", *_difference_lines(section)]
     lines += ["", *(f"note: {note}" for note in study.notes)]
     lines += [
+        _seeds_line(asked.seeds),
         "from-to: 95 % interval of GAP, variants of an item drawn together · fit s: CPU-seconds to learn one fold",
         "ms: CPU to answer one item, features given · published cells are of other data and another machine",
         f"the whole took {result.cost.text()}",
     ]
     return "\n".join(lines)
+
+
+def _seeds_line(seeds: int) -> str:
+    """What the figures say of chance in learning."""
+    if seeds == 1:
+        return "one seed: every row learnt once a fold; intervals are over items, not over what chance does to learning"
+    return (
+        f"{seeds} seeds: every row learnt so often on each fold; figures are means over seeds, by seed: lowest and "
+        "highest GAP; intervals and differences are over items and seeds, both drawn anew each round"
+    )
 
 
 def _published_lines(section: FoldSection, name: str, said: str) -> list[str]:
@@ -72,10 +83,13 @@ def _shown(outcome: FoldOutcome) -> dict[str, Any]:
     gap = outcome.intervals["gap"]
     shown = {f"{COLUMNS[name]} %": f"{100 * getattr(outcome.quality, name):5.2f}" for name in MEASURES}
     first = {"GAP %": shown.pop("GAP %"), "from-to": f"{100 * gap.low:.1f}-{100 * gap.high:.1f}"}
-    folds = len(outcome.by_fold)
+    folds, seeds = len(outcome.by_fold), len(outcome.by_seed)
+    if seeds > 1:
+        each = [100 * quality.gap for quality in outcome.by_seed]
+        first |= {"by seed": f"{min(each):.1f}-{max(each):.1f}"}
     return row | first | shown | {
-        "fit s": f"{outcome.fit.cpu_s / folds:.3g}",
-        "ms": f"{1000 * outcome.ask.cpu_s / outcome.quality.videos:.3g}",
+        "fit s": f"{outcome.fit.cpu_s / folds / seeds:.3g}",
+        "ms": f"{1000 * outcome.ask.cpu_s / outcome.quality.videos / seeds:.3g}",
         "kB": None if outcome.size_bytes is None else f"{outcome.size_bytes / 1000:,.0f}",
     }  # fmt: skip
 
@@ -96,7 +110,7 @@ def _difference_lines(section: FoldSection) -> list[str]:
 
 
 def fold_json(result: FoldStudyResult) -> list[dict[str, Any]]:
-    """One object a row of a set: quality with intervals, by fold, price, the published cells; or why it was not run."""
+    """One object a row of a set: quality with intervals, by fold, by seed, price, published cells; or why not run."""
     rows = []
     for section in result.sections:
         rows += [_json_row(section, each) for each in section.outcomes]
@@ -125,6 +139,7 @@ def _json_row(section: FoldSection, outcome: FoldOutcome) -> dict[str, Any]:
     return row | outcome.quality.as_json() | {
         "intervals": {name: _interval_json(each) for name, each in outcome.intervals.items()},
         "by_fold": [each.as_json() for each in outcome.by_fold],
+        "by_seed": [each.as_json() for each in outcome.by_seed],
         "fit": outcome.fit.as_json(), "ask": outcome.ask.as_json(), "size_bytes": outcome.size_bytes,
         "macs": outcome.macs,
     }  # fmt: skip
@@ -152,7 +167,8 @@ def fold_record(result: FoldStudyResult) -> Record:
         if each.whole is not None
     }  # fmt: skip
     notes: Mapping[str, Any] = {
-        "scale": result.asked.scale, "sets": sets, "notes": list(result.study.notes), "cost": result.cost.as_json(),
+        "scale": result.asked.scale, "seeds": list(result.asked.every_seed), "sets": sets,
+        "notes": list(result.study.notes), "cost": result.cost.as_json(),
     }  # fmt: skip
     return Record(
         f"study-{result.study.name}-{result.asked.scale}", result.study.question, fold_json(result),
@@ -210,7 +226,7 @@ def _drawn(values: Sequence[float | None]) -> list[float]:
 def _trial(outcome: FoldOutcome) -> Trial:
     assert outcome.quality is not None
     assert outcome.ask is not None
-    price = outcome.ask.shared_by(outcome.quality.videos)
+    price = outcome.ask.shared_by(outcome.quality.videos * len(outcome.by_seed))
     return Trial(outcome.row.label, outcome.quality.gap, price, "GAP")
 
 
@@ -222,9 +238,10 @@ def frequency_curves(outcomes: Sequence[FoldOutcome]) -> dict[str, dict[str, lis
     """Figure 5, of each of its rows: rank and count of each class, mean precision there, and its interval's ends."""
     made = {}
     for outcome in outcomes:
-        if outcome.row.label in FIGURE_5 and outcome.scores is not None:
-            counts = outcome.scores.label_counts()
-            curve = moving_average(outcome.scores.average_precisions(), counts, window=WINDOW)
+        if outcome.row.label in FIGURE_5 and outcome.scores:
+            counts = outcome.scores[0].label_counts()
+            precisions = np.mean([each.average_precisions() for each in outcome.scores], axis=0)
+            curve = moving_average(precisions, counts, window=WINDOW)
             made[outcome.row.label] = {
                 name: [None if value != value else value for value in np.asarray(getattr(curve, name)).tolist()]
                 for name in ("rank", "count", "mean", "low", "high")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ class Fold:
     """What a row may learn from and what it is asked.
 
     items: all of the set, with blocks of words learnt from `train` alone · train, dev, test: int64 row numbers;
-    anything that is tuned is tuned on `dev` · texts: what the set keeps of titles and keywords · seed: of this fold
+    anything that is tuned is tuned on `dev` · texts: what the set keeps of titles and keywords · seed: to learn by
     answers: of the rows before this one, by label
     """
 
@@ -135,7 +136,11 @@ class FoldStudy:
             before.add(row.label)
 
     def run(self, asked: Asked) -> FoldStudyResult:
-        """Run every row on every fold of every set; what cannot run says why and the rest goes on."""
+        """Run every row on every fold of every set by every seed; what cannot run says why and the rest goes on.
+
+        A seed changes first weights, order and what is dropped while learning; sets, folds and codebooks are those of
+        the first one.
+        """
         if asked.encoder is not None:
             raise InvalidValueError(f"{self.name} takes features as they are: leave --encoder out")
         with measure() as meter:
@@ -153,7 +158,7 @@ class FoldStudy:
             )
         asked.tell(whole.said)
         outcomes = _run_rows(self.rows, whole, asked)
-        scores = {each.row.label: each.scores for each in outcomes if each.scores is not None}
+        scores = {each.row.label: each.scores for each in outcomes if each.scores}
         rounds = ROUNDS[asked.scale]
         differences = {
             (one, other): paired_difference(scores[one], scores[other], rounds=rounds, groups=whole.asked_groups)
@@ -167,16 +172,18 @@ class FoldStudy:
 class FoldOutcome:
     """A row on all folds of a set: measured, or not run and why.
 
-    scores: of all test items, pooled over folds, in the order of the set · intervals: by bootstrap over groups
-    by_fold: quality of each fold · fit, ask: sums over folds
+    scores: by seed, of all test items, pooled over folds, in the order of the set · quality: the mean over seeds
+    intervals: by bootstrap over groups of items and over seeds · by_fold: quality of each fold, the mean over seeds
+    by_seed: quality by each seed · fit, ask: sums over folds and seeds
     """
 
     row: FoldRow
     why: str = ""
-    scores: VideoScores | None = None
+    scores: tuple[VideoScores, ...] = ()
     quality: VideoQuality | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     by_fold: tuple[VideoQuality, ...] = ()
+    by_seed: tuple[VideoQuality, ...] = ()
     fit: Cost | None = None
     ask: Cost | None = None
     spec: str = ""
@@ -223,67 +230,110 @@ class FoldStudyResult:
         return write_folds(self, out)
 
 
+@dataclass(frozen=True, eq=False)
+class _Answered:
+    """What is kept of a row's answer on a fold, by one seed: of the answers the top ones, not all classes."""
+
+    scores: VideoScores
+    answer: FoldAnswer
+
+
+_Kept = dict[str, list[list[_Answered]]]
+"""Row → by seed → by fold."""
+
+
 def _run_rows(rows: Sequence[FoldRow], whole: FoldSet, asked: Asked) -> tuple[FoldOutcome, ...]:
-    """Fold by fold, so that the blocks of one fold are made once and let go."""
+    """Fold by fold, so that the blocks of one fold are made once and let go; on each the seeds, one after the other."""
     why = {row.label: said for row in rows if (said := row.skip(asked))}
-    answers: dict[str, list[FoldAnswer]] = {row.label: [] for row in rows}
-    tests, labels = [], []
+    kept: _Kept = {row.label: [[] for _ in asked.every_seed] for row in rows}
+    tests = []
     for number in range(whole.folds):
         fold = whole.fold(number)
         tests.append(fold.test)
-        labels.append(fold.labels(fold.test))
-        given: dict[str, FoldAnswer] = {}
-        for row in rows:
-            if row.label in why:
-                continue
-            asked.tell(f"{whole.name}, fold {number + 1} of {whole.folds}: {row.label}")
-            lacking = [each for each in row.needs if each not in given]
-            try:
-                if lacking:
-                    raise InvalidValueError(
-                        f"needs {lacking[0]}, which was not run: {why.get(lacking[0], 'it failed')}"
-                    )
-                given[row.label] = row.answer(replace(fold, answers=given))
-            except LightmeterError as error:
-                why[row.label] = str(error)
-                continue
-            answers[row.label].append(replace(given[row.label], more={}))
+        for at, seed in enumerate(asked.every_seed):
+            where = f"{whole.name}, fold {number + 1} of {whole.folds}{f', seed {seed}' if asked.seeds > 1 else ''}"
+            tell = partial(_told, asked.tell, where)
+            given = _run_fold(rows, replace(fold, seed=seed), why, tell)
+            for label, answer in given.items():
+                scores = VideoScores(whole.classes).update(answer.test, fold.labels(fold.test))
+                kept[label][at].append(_Answered(scores, replace(answer, dev=_NONE, test=_NONE, more={})))
     order = np.argsort(np.concatenate(tests), kind="stable")
     made = [
         FoldOutcome(row, why=why[row.label])
         if row.label in why
-        else _pooled(row, answers[row.label], labels, order, (whole, ROUNDS[asked.scale]))
+        else _pooled(row, kept[row.label], order, (whole, ROUNDS[asked.scale]))
         for row in rows
     ]
     return tuple(made)
 
 
-def _pooled(
-    row: FoldRow, answers: Sequence[FoldAnswer], labels: Sequence[Labels], order: Array, drawn: tuple[FoldSet, int]
-) -> FoldOutcome:
+_NONE = np.empty((0, 0), np.float32)
+
+
+def _told(tell: Callable[[str], None], where: str, label: str) -> None:
+    tell(f"{where}: {label}")
+
+
+def _run_fold(
+    rows: Sequence[FoldRow], fold: Fold, why: dict[str, str], tell: Callable[[str], None]
+) -> dict[str, FoldAnswer]:
+    """The answers of the rows on one fold, by one seed; why one cannot run is put down, and it is not tried again."""
+    given: dict[str, FoldAnswer] = {}
+    for row in rows:
+        if row.label in why:
+            continue
+        tell(row.label)
+        lacking = [each for each in row.needs if each not in given]
+        try:
+            if lacking:
+                raise InvalidValueError(f"needs {lacking[0]}, which was not run: {why.get(lacking[0], 'it failed')}")
+            given[row.label] = row.answer(replace(fold, answers=given))
+        except LightmeterError as error:
+            why[row.label] = str(error)
+    return given
+
+
+def _pooled(row: FoldRow, kept: Sequence[Sequence[_Answered]], order: Array, drawn: tuple[FoldSet, int]) -> FoldOutcome:
     """The quality of all test items together, as each was answered by the model that had not seen it.
 
-    drawn: the set and how often the bootstrap draws from it
+    kept: by seed, by fold · drawn: the set and how often the bootstrap draws from it
     """
     whole, rounds = drawn
-    each = [VideoScores(whole.classes).update(got.test, want) for got, want in zip(answers, labels, strict=True)]
-    scores = each[0]
-    for more in each[1:]:
-        scores = scores.merge(more)
-    scores = scores.take(order)
+    scores = tuple(_merged([each.scores for each in folds]).take(order) for folds in kept)
+    by_seed = tuple(each.result() for each in scores)
+    answers = [each.answer for folds in kept for each in folds]
     last = answers[-1]
     return FoldOutcome(
         row,
         scores=scores,
-        quality=scores.result(),
+        quality=mean_of(by_seed),
         intervals=bootstrap(scores, rounds=rounds, groups=whole.asked_groups),
-        by_fold=tuple(one.result() for one in each),
+        by_fold=tuple(mean_of([each.scores.result() for each in fold]) for fold in zip(*kept, strict=True)),
+        by_seed=by_seed,
         fit=summed([got.fit for got in answers]),
         ask=summed([got.ask for got in answers]),
         spec=last.spec,
         size_bytes=last.size_bytes,
         macs=last.macs,
     )
+
+
+def _merged(parts: Sequence[VideoScores]) -> VideoScores:
+    whole = parts[0]
+    for more in parts[1:]:
+        whole = whole.merge(more)
+    return whole
+
+
+def mean_of(qualities: Sequence[VideoQuality]) -> VideoQuality:
+    """The mean of qualities on the same videos; `tied_cuts` is that of all of them."""
+    if len(qualities) == 1:
+        return qualities[0]
+    first = qualities[0]
+    same = {"videos": first.videos, "labels": first.labels, "tied_cuts": sum(each.tied_cuts for each in qualities)}
+    names = [each.name for each in fields(first) if each.name not in same]
+    means = {name: float(np.mean([getattr(each, name) for each in qualities])) for name in names}
+    return VideoQuality(**means, **same)  # type: ignore[arg-type]
 
 
 def summed(costs: Sequence[Cost]) -> Cost:

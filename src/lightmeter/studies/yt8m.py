@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -294,8 +296,10 @@ def sets_of(asked: Asked) -> Mapping[str, Callable[[], FoldSet]]:
 
 
 def _generated(seed: int) -> FoldSet:
-    with tempfile.TemporaryDirectory() as place:
-        return generated_set(Path(place), seed=seed)
+    place = tempfile.mkdtemp(prefix="lightmeter-yt8m-")
+    made = generated_set(Path(place), seed=seed)
+    weakref.finalize(made, shutil.rmtree, place, ignore_errors=True)  # its word vectors are read there
+    return made
 
 
 _ALIKE = (
@@ -311,7 +315,7 @@ NOTES: dict[Scale, tuple[str, ...]] = {
         "labels are folders, and are in no text but by chance",
         "17 % of the stamps have a sound",
         "of every fold a fifth is asked, an eighth of the rest is kept from learning: forests learn from answers to it",
-        "one seed; rates and epochs were set on a development part of seed 1, whose items are asked here too",
+        "rates and epochs were set on a development part of seed 1, whose items are asked here too",
         *_ALIKE,
     ),
     "paper": _ALIKE,

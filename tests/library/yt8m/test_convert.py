@@ -16,7 +16,7 @@ from record_bytes import framed, videos
 from lightmeter.errors import InvalidValueError
 from lightmeter.library.example_set import open_set
 from lightmeter.library.yt8m import convert as converting
-from lightmeter.library.yt8m.convert import Conversion, convert, read_label_names, source_files
+from lightmeter.library.yt8m.convert import Conversion, convert, read_label_names, source_files, vocabulary_beside
 from lightmeter.library.yt8m.exporting import write_tfrecords
 from lightmeter.library.yt8m.quantise import dequantise
 from lightmeter.library.yt8m.records import (
@@ -27,8 +27,8 @@ from lightmeter.library.yt8m.records import (
     encode_frame_record,
     encode_video,
 )  # fmt: skip
-from lightmeter.library.yt8m.tfrecord import read_records, write_records
-from lightmeter.library.yt8m.wire import encode_example
+from lightmeter.media.tf_example import encode_example
+from lightmeter.media.tfrecord import read_records, write_records
 
 CLASSES = Conversion(schema=Schema(20))
 KILLER = Path(__file__).parents[1] / "convert_killer.py"
@@ -258,7 +258,7 @@ def test_sources(tmp_path):
     with pytest.raises(InvalidValueError, match="got none"):
         source_files([tmp_path])
     (tmp_path / "a.tfrecord").write_bytes(b"junk")
-    with pytest.raises(InvalidValueError, match="no record"):
+    with pytest.raises(InvalidValueError, match="must hold a record that can be read"):
         convert([tmp_path / "a.tfrecord"], tmp_path / "out")
 
 
@@ -267,6 +267,42 @@ def test_label_names(tmp_path, header):
     path = tmp_path / "vocabulary.csv"
     path.write_text(f'{header}\n0,1,/m/1,Game\n2,1,/m/2,"Vehicle, old"\n9,1,/m/3,Beyond\n')
     assert read_label_names(path, 4) == ("Game", "1", "Vehicle, old", "3")
+
+
+def test_label_names_say_how_many_classes_there_are(tmp_path):
+    path = tmp_path / "vocabulary.csv"
+    path.write_text("Index,Name\n0,Game\n2,Car\n100000,Beyond what any set has\n")
+    assert read_label_names(path) == ("Game", "1", "Car")
+
+
+def test_the_vocabulary_beside_the_records_is_found(tmp_path):
+    for part, name in (("a", "Game"), ("b", "Game"), ("c", "Car")):
+        write_records(tmp_path / part / "x.tfrecord", [b"x"])
+        (tmp_path / part / "vocabulary.csv").write_text(f"Index,Name\n0,{name}\n")
+    write_records(tmp_path / "d" / "x.tfrecord", [b"x"])
+    assert vocabulary_beside([tmp_path / "a"]) == tmp_path / "a" / "vocabulary.csv"
+    assert (
+        vocabulary_beside([tmp_path / "d" / "x.tfrecord", tmp_path / "b" / "x.tfrecord", tmp_path / "a"]).parent.name
+        == "b"
+    )
+    assert vocabulary_beside([tmp_path / "d"]) is None
+    with pytest.raises(InvalidValueError, match="must have one vocabulary, got .*which differ: say which"):
+        vocabulary_beside([tmp_path])
+
+
+def test_words_beside_the_records_come_along(tmp_path):
+    for part, some in (("a", videos(9)[:5]), ("b", videos(9)[5:])):
+        write_records(tmp_path / "in" / part / "x.tfrecord", map(encode_video, some))
+        lines = [json.dumps({"id": each.id, "title": f"film {each.id}"}) for each in some]
+        (tmp_path / "in" / part / "words.jsonl").write_text("\n".join(lines))  # the last one has no end
+    done = convert([tmp_path / "in"], tmp_path / "out", CLASSES)
+    told = [json.loads(line) for line in (tmp_path / "out" / "words.jsonl").read_text().splitlines()]
+    assert [each["id"] for each in told] == list(done.examples.ids)
+    write_tfrecords(done.examples, tmp_path / "back")
+    assert (tmp_path / "back" / "words.jsonl").read_bytes() == (tmp_path / "out" / "words.jsonl").read_bytes()
+    (tmp_path / "in" / "b" / "words.jsonl").write_text("")
+    with pytest.raises(InvalidValueError, match="otherwise"):
+        convert([tmp_path / "in"], tmp_path / "out", CLASSES)
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "Index,Name\nx,y\n", "Index,Name\n\xff"])

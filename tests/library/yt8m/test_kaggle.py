@@ -8,6 +8,7 @@ from lightmeter.heads.examples import Block
 from lightmeter.library.example_writing import ShardRows, write_set
 from lightmeter.library.yt8m.kaggle import (
     listed_scores,
+    ranked_segments,
     read_answers,
     score_answers,
     write_answers,
@@ -159,3 +160,13 @@ def test_segments(tmp_path):
     assert lines[1].startswith("2,v0:5 v1:5")
     assert lines[1].endswith(" v99999:5")
     assert lines[2] == "7,a:5 b:0"
+
+
+def test_segments_are_ranked_class_by_class_a_batch_at_a_time(monkeypatch):
+    monkeypatch.setattr("lightmeter.library.yt8m.kaggle.MOST_SEGMENTS", 3)
+    monkeypatch.setattr("lightmeter.library.yt8m.kaggle._SETTLED_ROWS", 2)
+    scores = np.random.default_rng(0).integers(0, 4, (11, 2)).astype(np.float32) / 4
+    names = [f"v:{at}" for at in range(11)]
+    made = ranked_segments(((names[at : at + 3], scores[at : at + 3]) for at in range(0, 11, 3)), 2)
+    order = np.argsort(-scores, axis=0, kind="stable")[:3]
+    assert made == {each: [names[row] for row in order[:, each]] for each in range(2)}

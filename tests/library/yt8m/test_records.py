@@ -10,7 +10,7 @@ from record_bytes import equal, framed, same_video, videos
 from tensorflow_messages import messages
 
 from lightmeter.errors import InvalidValueError, RejectedFileError
-from lightmeter.library.yt8m import records, wire
+from lightmeter.library.yt8m import records
 from lightmeter.library.yt8m.records import (
     FrameRecord,
     Schema,
@@ -21,6 +21,7 @@ from lightmeter.library.yt8m.records import (
     level_of,
     parse_frames,
 )
+from lightmeter.media import tf_example as wire
 
 EXAMPLE, SEQUENCE = messages()
 TINY = Schema(classes=400, visual=2, audio=1)

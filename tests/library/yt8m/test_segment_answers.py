@@ -85,6 +85,6 @@ def test_the_verb(tmp_path):
     a_set(tmp_path / "s", ["a:0", "b:0"], [[0], []], [[0], [0]], 2)
     (tmp_path / "a.csv").write_text(HEAD + "0,b:0 a:0\n")
     done = CliRunner().invoke(cli, ["yt8m", "evaluate", str(tmp_path / "a.csv"), str(tmp_path / "s")])
-    assert (done.exit_code, "MAP 0.50000 · 2 segments, 2 rated pairs, 1 right" in done.stdout) == (0, True)
+    assert (done.exit_code, "MAP 0.50000 · segments 2, rated pairs 2, right 1" in done.stdout) == (0, True)
     done = CliRunner().invoke(cli, ["yt8m", "evaluate", str(tmp_path / "a.csv"), str(tmp_path / "s"), "--top", "3"])
     assert done.exit_code == 2

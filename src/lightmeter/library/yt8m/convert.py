@@ -20,6 +20,7 @@ from lightmeter.heads.examples import Block
 from lightmeter.library.example_layout import YT8M_OFFSET, YT8M_SCALE, Storage, Stored
 from lightmeter.library.example_set import ExampleSet
 from lightmeter.library.example_writing import SetWriter, ShardRows, alone
+from lightmeter.library.yt8m.exporting import VOCABULARY, WORDS, carry_words
 from lightmeter.library.yt8m.quantise import Rounding, quantise
 from lightmeter.library.yt8m.records import (
     MOST_SECONDS,
@@ -31,7 +32,7 @@ from lightmeter.library.yt8m.records import (
     level_of,
     parse_frames,
 )  # fmt: skip
-from lightmeter.library.yt8m.tfrecord import Problem, read_records
+from lightmeter.media.tfrecord import Problem, read_records
 from lightmeter.types import Array, Labels
 
 SUFFIXES = (".tfrecord", ".tfrecords", ".tfrecord.gz", ".tfrecords.gz", ".gz")
@@ -39,6 +40,7 @@ SHARD_ITEMS, SHARD_BYTES, SHARD_PROBLEMS = 8192, 64 << 20, 10_000
 _ITEM_BYTES, _LABEL_BYTES = 500, 40  # what Python needs for them
 MADE_BY = {"visual": "yt8m/inception-v3-pca", "audio": "yt8m/vggish-pca"}
 _HALF = 65_504.0
+MOST_CLASSES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ def convert(
     """Convert TFRecord files, or folders of them, into an example set.
 
     Finished shards stay when a run is stopped, and the same call goes on after them; a kill loses one shard at most.
-    Records that cannot be used, duplicates among them, are left out and told in `folder/quarantine.jsonl`.
+    Records that cannot be used, duplicates among them, are left out and told in `folder/quarantine.jsonl`. Files
+    `words.jsonl` beside the records are joined to `folder/words.jsonl`, where `yt8m words` finds them.
     progress: called after each shard with how many items it has and how many records were left out
     Raises InvalidValueError where there are no files, or none that holds a record.
     Cost: memory of one shard twice, some 150 MB, of the record that is read (16 MB at most, and its fields), and 8
@@ -117,16 +120,21 @@ def convert(
     files = source_files(sources)
     level = how.level if how.level != "auto" else _first_level(files)
     plan = {key: value for key, value in asdict(how).items() if key not in ("label_names", "rounding")}
-    sizes = [[str(path), path.stat().st_size] for path in files]
+    texts = beside(files, WORDS)
+    sizes, words = ([[str(path), path.stat().st_size] for path in some] for some in (files, texts))
     about = {
         "made_by": "lightmeter yt8m convert",
         "quantised_by": how.quantised_by(level),
         **plan,
         "level": level,
         "files": sizes,
+        **({"texts": words} if words else {}),
     }
     with alone(folder):
-        return _convert(files, SetWriter.begin(folder, how.blocks(level), how.names, about=about), how, level, progress)
+        writer = SetWriter.begin(folder, how.blocks(level), how.names, about=about)
+        if not writer.finished:
+            carry_words(texts, writer.folder)
+        return _convert(files, writer, how, level, progress)
 
 
 def _convert(
@@ -176,12 +184,33 @@ def source_files(sources: Sequence[Path | str]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def read_label_names(path: Path | str, classes: int) -> tuple[str, ...]:
+def beside(files: Sequence[Path], name: str) -> list[Path]:
+    """The files of a name in the folders that some files lie in, in their order."""
+    return [path for folder in dict.fromkeys(each.parent for each in files) if (path := folder / name).is_file()]
+
+
+def vocabulary_beside(sources: Sequence[Path | str]) -> Path | None:
+    """`vocabulary.csv` beside the TFRecords of some sources; None where there is none.
+
+    Raises InvalidValueError where there are several that differ.
+    """
+    found = beside(source_files(sources), VOCABULARY)
+    other = next((path for path in found if path.read_bytes() != found[0].read_bytes()), None)
+    if other is not None:
+        raise InvalidValueError(
+            f"records must have one vocabulary, got {found[0]} and {other}, which differ: say which, with --vocabulary"
+        )
+    return found[0] if found else None
+
+
+def read_label_names(path: Path | str, classes: int | None = None) -> tuple[str, ...]:
     """Names of classes from YouTube-8M's `vocabulary.csv` (Index, Name) or `label_names.csv` (label_id, label_name).
 
+    classes: how many there are, None: up to the last one that is named
     Classes that the file does not name are called by their number.  Raises InvalidValueError for other files.
     """
-    made = [str(each) for each in range(classes)]
+    named: dict[int, str] = {}
+    most = MOST_CLASSES if classes is None else classes
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file)
@@ -191,11 +220,12 @@ def read_label_names(path: Path | str, classes: int) -> tuple[str, ...]:
             if not number or not name:
                 raise InvalidValueError(f"{path} must have the columns Index and Name, got {', '.join(names)[:80]}")
             for row in rows:
-                if 0 <= int(row[number]) < classes and row[name]:
-                    made[int(row[number])] = row[name]
+                if 0 <= int(row[number]) < most and row[name]:
+                    named[int(row[number])] = row[name]
     except (UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
         raise InvalidValueError(f"{path} must be a CSV of class numbers and names: {str(error)[:200]}") from error
-    return tuple(made)
+    count = max(named, default=-1) + 1 if classes is None else classes
+    return tuple(named.get(each, str(each)) for each in range(count))
 
 
 def _first_level(files: Sequence[Path]) -> Level:
@@ -204,7 +234,10 @@ def _first_level(files: Sequence[Path]) -> Level:
             for _, data, _ in read_records(path, lambda problem: None):
                 with suppress(RejectedFileError):
                     return level_of(data)
-    raise InvalidValueError(f"no record of {len(files)} files can be read: are they TFRecords of YouTube-8M?")
+    raise InvalidValueError(
+        f"SOURCE must hold a record that can be read, got none in {files[0]}"
+        f"{f' and {len(files) - 1} more' if files[1:] else ''}: are they TFRecords of YouTube-8M?"
+    )
 
 
 class _Seen:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from lightmeter.assets.files import write_whole
+from lightmeter.assets.files import whole_file, write_whole
 from lightmeter.errors import InvalidValueError
 from lightmeter.library.example_layout import YT8M_OFFSET, YT8M_SCALE
 from lightmeter.library.example_set import ExampleSet
@@ -22,10 +23,12 @@ from lightmeter.library.yt8m.records import (
     encode_frame_record,
     encode_video,
 )  # fmt: skip
-from lightmeter.library.yt8m.tfrecord import write_records
+from lightmeter.media.tfrecord import write_records
 from lightmeter.types import Array, Labels
 
 _BLOCKS = ("visual", "audio")
+VOCABULARY, WORDS = "vocabulary.csv", "words.jsonl"
+"""What lies beside records and sets: names of the classes; titles and keywords, as `yt8m words` reads them."""
 
 
 def write_tfrecords(
@@ -36,17 +39,19 @@ def write_tfrecords(
     packed: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> list[Path]:
-    """Write a set as one TFRecord file a shard, and `vocabulary.csv` beside them; files that stand are left.
+    """Write a set as one TFRecord file a shard, `vocabulary.csv` and the set's `words.jsonl` beside them.
 
     Blocks must be called visual and audio, of features or of frames as YouTube-8M quantises them: records hold nothing
-    else. Items with rated classes (segments) are written as segment-level records of their own frames.
+    else. Files that stand are left. Items with rated classes (segments) are written as segment-level records of their
+    own frames.
     id_key: `video_id` for readers from before May 2018 · packed: gzip · progress: called with the items of each file
     Raises InvalidValueError for a set of other blocks.
     """
     _check(examples)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_label_names(folder / "vocabulary.csv", examples.label_names)
+    write_label_names(folder / VOCABULARY, examples.label_names)
+    carry_words([examples.folder / WORDS], folder)
     written, start = [], 0
     for shard in examples.manifest.shards:
         path = folder / f"{shard.name}.tfrecord{'.gz' if packed else ''}"
@@ -58,6 +63,18 @@ def write_tfrecords(
         if progress:
             progress(shard.items)
     return written
+
+
+def carry_words(texts: Sequence[Path], folder: Path) -> None:
+    """Copy files of titles and keywords, one after the other, to `words.jsonl` in a folder; those that are there."""
+    there = [path for path in texts if path.is_file()]
+    if there:
+        with whole_file(folder / WORDS) as unfinished, unfinished.open("wb") as file:
+            for path in there:
+                with path.open("rb") as source:
+                    shutil.copyfileobj(source, file)
+                    if source.tell() and source.seek(-1, 2) >= 0 and source.read() != b"\n":
+                        file.write(b"\n")  # the last line has no end
 
 
 def write_label_names(path: Path | str, names: Sequence[str]) -> Path:

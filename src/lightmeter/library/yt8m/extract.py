@@ -16,10 +16,11 @@ from lightmeter.engines.limits import Limits
 from lightmeter.engines.local import Local
 from lightmeter.engines.run import run
 from lightmeter.engines.stage import Failure, Task
-from lightmeter.errors import InvalidValueError, LightmeterError, RejectedFileError
+from lightmeter.errors import InvalidValueError, LightmeterError, MissingAssetError, RejectedFileError
+from lightmeter.library.room import naming_the_limit, room_bytes
 from lightmeter.library.scan import Found, scan
 from lightmeter.library.sink import path_key
-from lightmeter.library.yt8m.extract_labels import Labelled, label_videos
+from lightmeter.library.yt8m.extract_labels import ABOUT_FOLDER, Labelled, label_videos
 from lightmeter.library.yt8m.extract_records import write_extracted_records
 from lightmeter.library.yt8m.extract_set import SetOptions, reductions_of, write_extracted
 from lightmeter.library.yt8m.extract_store import ExtractStore, Kept
@@ -31,6 +32,8 @@ from lightmeter.meter.record import hash_of
 
 DEFAULT_ENCODER = "efficientnet-lite/size=0"
 DEFAULT_SOUND = "log-mel"
+TOTAL_S = 600.0
+"""What one video may take."""
 Format = Literal["set", "tfrecord"]
 
 
@@ -41,7 +44,8 @@ class ExtractOptions:
     encoder, sound: specs, None: those of `writing.like`, else the defaults; sound "" for none
     max_seconds: of a video · labels: see `label_videos`, None for none · form: what is written
     retry: try videos again that failed before · exclude: patterns of names or paths that are passed over
-    limits: of one video, since each is a batch of its own
+    limits: of one video, since each is a batch of its own; None for the default, with the memory that the encoders'
+    weights need (`room.room_bytes`)
     """
 
     encoder: str | None = None
@@ -53,8 +57,13 @@ class ExtractOptions:
     retry: bool = False
     exclude: tuple[str, ...] = ()
     engine: Any = field(default_factory=Local)
-    limits: Limits = field(default_factory=lambda: Limits(total_s=600.0))
+    limits: Limits | None = None
     media: MediaLimits = DEFAULT_LIMITS
+
+    def made(self) -> list[Encoder]:
+        """The encoders of sight and, where there is one, of sound."""
+        resolved = _resolved(self)
+        return [each for each in encoders_of(resolved.encoder or "", resolved.sound or "") if each is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +128,7 @@ def _resolved(options: ExtractOptions) -> ExtractOptions:
         return replace(options, encoder=encoder, sound=DEFAULT_SOUND if sound is None else sound)
     if options.writing.pca or options.writing.pca_sound or options.writing.span:
         raise InvalidValueError("--like brings its own reduction, got --pca, --pca-sound or --span too: leave them out")
-    reductions, about = load_reductions(like)
+    reductions, about = _reductions_of(like)
     specs = {each.name: each.made_by for each in reductions}
     return replace(
         options,
@@ -127,6 +136,15 @@ def _resolved(options: ExtractOptions) -> ExtractOptions:
         sound=specs.get("audio", "") if options.sound is None else options.sound,
         writing=replace(options.writing, level=about.get("level", options.writing.level)),
     )
+
+
+def _reductions_of(like: Path) -> tuple[tuple[Reduction, ...], dict[str, Any]]:
+    try:
+        return load_reductions(like)
+    except MissingAssetError as error:
+        raise InvalidValueError(
+            f"--like must be a set that `lightmeter yt8m extract` made, got {like}: name the set itself, not a model"
+        ) from error
 
 
 def _check_out(out: Path) -> None:
@@ -195,10 +213,13 @@ class _Job:
             if events:
                 events(event, to_do)
 
-        report = run(
-            stage, _tasks(keys), self.store, ledger=self.ledger, engine=self.options.engine,
-            limits=self.options.limits, batch_size=1, events=heard,
-        )  # fmt: skip
+        encoders = self.options.made()
+        limits = self.options.limits or Limits(total_s=TOTAL_S, memory_bytes=room_bytes(encoders))
+        with naming_the_limit(encoders, limits):
+            report = run(
+                stage, _tasks(keys), self.store, ledger=self.ledger, engine=self.options.engine, limits=limits,
+                batch_size=1, events=heard,
+            )  # fmt: skip
         videos = self.store.kept(list(keys))
         ended = Extracted(
             report.done, len(videos) - report.done, skipped, len(videos), sum(each.seconds for each in videos), failed,
@@ -209,8 +230,8 @@ class _Job:
             return ended
         if not videos:
             raise InvalidValueError(
-                f"FOLDER must hold a video that can be read, got {self.folder} with {len(failed)} that cannot"
-                f"{_first(failed)}"
+                f"FOLDER must hold a video that can be read, got {self.folder} with "
+                f"{f'{len(failed)} that cannot: {next(iter(failed.values()))}' if failed else 'none'}"
             )
         written, notes = self._write(stage, videos, made_by)
         return replace(ended, written=written, notes=notes)
@@ -225,11 +246,10 @@ class _Job:
         reductions = reductions_of(self.store, videos, made_by, options.writing)
         about = {
             "made_by": "lightmeter yt8m extract", "stage": stage.fingerprint, "format": options.form,
-            "level": options.writing.level, "seed": options.writing.seed,
+            "level": options.writing.level, "seed": options.writing.seed, ABOUT_FOLDER: os.path.abspath(self.folder),  # noqa: PTH100
             "plan": _plan(stage, videos, reductions, labelled, options),
         }  # fmt: skip
-        if "audio" in made_by and "audio" not in {each.name for each in reductions}:
-            notes = (*notes, "no video has sound: the set has no block `audio`")
+        notes = (*notes, *_on_sound(videos, reductions))
         if _stands(self.out, about):
             return False, notes
         with _replaced(self.out) as folder:
@@ -244,7 +264,16 @@ class _Job:
             return None
         like = self.options.writing.like
         names = None if like is None else _label_names(like)
-        return label_videos([each.name for each in videos], self.options.labels, names=names)
+        return label_videos([each.name for each in videos], self.options.labels, names=names, folder=self.folder)
+
+
+def _on_sound(videos: Sequence[Kept], reductions: Sequence[Reduction]) -> tuple[str, ...]:
+    """A sentence where nothing was heard of the videos."""
+    if all(each.fitted for each in reductions):
+        return ()
+    if any(each.has_audio for each in videos):
+        return ("the set of --like was made of videos without sound: sound is left out here too",)
+    return ("no video has sound: the block `audio` is absent from all of them",)
 
 
 def _label_names(like: Path) -> tuple[str, ...] | None:
@@ -259,7 +288,7 @@ def _plan(
     options: ExtractOptions,
 ) -> str:  # fmt: skip
     """Hash of all that a set depends on."""
-    reduced = [[each.block("frame").made_by, each.kept, each.low, each.high] for each in reductions]
+    reduced = [[each.block("frame").made_by, each.kept, each.low, each.high, each.fitted] for each in reductions]
     labels = None if labelled is None else [list(labelled.names), labelled.labels.offsets, labelled.labels.classes]
     keys = [each.key for each in videos]
     return hash_of([stage.fingerprint, keys, reduced, labels, options.form, options.writing.level])
@@ -307,7 +336,3 @@ def _key(found: Found) -> str:
 
 def _reason(failure: Failure) -> str:
     return f"{failure.reason.removeprefix('rejected:')}: {failure.detail}"
-
-
-def _first(failed: dict[str, str]) -> str:
-    return f": {next(iter(failed.values()))}" if failed else ""

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from lightmeter.assets.files import write_whole
-from lightmeter.library.yt8m.exporting import write_label_names
-from lightmeter.library.yt8m.extract_labels import Labelled
-from lightmeter.library.yt8m.extract_set import Level, cuts, id_of, rows_in_set, words_line
+from lightmeter.library.yt8m.exporting import VOCABULARY, WORDS, write_label_names
+from lightmeter.library.yt8m.extract_labels import Labelled, id_of
+from lightmeter.library.yt8m.extract_set import Level, cuts, is_there, rows_in_set, words_line
 from lightmeter.library.yt8m.extract_store import ExtractStore, Kept
 from lightmeter.library.yt8m.records import FrameRecord, VideoRecord, encode_frame_record, encode_video
 from lightmeter.library.yt8m.reduction import Reduction, save_reductions
-from lightmeter.library.yt8m.tfrecord import write_records
+from lightmeter.media.tfrecord import write_records
 from lightmeter.types import Array
 
 
@@ -35,10 +35,10 @@ def write_extracted_records(
         some = _encoded(store, videos[start:stop], reductions, level, labelled, start)
         write_records(folder / f"{level}-{number:05d}.tfrecord", some)
     lines = (json.dumps(words_line(each.name, store.words(each)), ensure_ascii=False) for each in videos)
-    write_whole(folder / "words.jsonl", "".join(f"{line}\n" for line in lines))
+    write_whole(folder / WORDS, "".join(f"{line}\n" for line in lines))
     names = labelled.names if labelled is not None else ()
     if names:
-        write_label_names(folder / "vocabulary.csv", names)
+        write_label_names(folder / VOCABULARY, names)
     save_reductions(folder, reductions, {**about, "label_names": list(names)})
 
 
@@ -62,7 +62,7 @@ def _encoded(
 
 def _rows(store: ExtractStore, video: Kept, reduction: Reduction, level: Level) -> Array:
     """uint8 [T, K], or float32 [1, K] on the scale of YouTube-8M's features."""
-    silent = reduction.name == "audio" and not video.has_audio
+    silent = not is_there(video, reduction)
     if level == "frame":
         if silent:
             return reduction.bytes_of(np.zeros((video.seconds, reduction.kept), np.float32))

@@ -12,8 +12,8 @@ import numpy as np
 
 from lightmeter.errors import InvalidValueError
 from lightmeter.library.example_set import ExampleSet
-from lightmeter.library.example_writing import MOST_ID_BYTES, ShardRows, write_set
-from lightmeter.library.yt8m.extract_labels import Labelled
+from lightmeter.library.example_writing import ShardRows, write_set
+from lightmeter.library.yt8m.extract_labels import Labelled, id_of
 from lightmeter.library.yt8m.extract_store import ExtractStore, Kept
 from lightmeter.library.yt8m.reduction import Reduction, load_reductions, save_reductions
 from lightmeter.types import Array, Words
@@ -48,19 +48,6 @@ class SetOptions:
             raise InvalidValueError(f"span must be above 0 and below 1e6, got {self.span}")
 
 
-def id_of(name: str) -> str:
-    """A video's name in a set: its path below the folder, the end of a long one replaced by a hash.
-
-    >>> id_of("birds/owl.mp4"), len(id_of("x" * 500).encode())
-    ('birds/owl.mp4', 128)
-    """
-    raw = name.encode("utf-8", "backslashreplace").replace(b"\0", b"?")
-    if len(raw) <= MOST_ID_BYTES:
-        return raw.decode()
-    tail = "~" + blake2b(raw, digest_size=8).hexdigest()
-    return raw[: MOST_ID_BYTES - len(tail)].decode("utf-8", "ignore") + tail
-
-
 def sample(store: ExtractStore, videos: Sequence[Kept], kind: str, dim: int, *, seed: int) -> Array:
     """Rows of as many videos as there are, float32 [≤ 16,384, dim]: the same few of each, drawn from the seed.
 
@@ -84,7 +71,7 @@ def sample(store: ExtractStore, videos: Sequence[Kept], kind: str, dim: int, *, 
 def reductions_of(
     store: ExtractStore, videos: Sequence[Kept], made_by: dict[str, tuple[str, int]], options: SetOptions
 ) -> tuple[Reduction, ...]:
-    """One a block that any video has; of another set where `options.like` names one.
+    """One a block, unfitted where no video has it; of another set where `options.like` names one.
 
     made_by: block → spec and dim of its encoder
     """
@@ -98,8 +85,11 @@ def reductions_of(
     made = []
     for name, (spec, dim) in made_by.items():
         rows = sample(store, videos, name, dim, seed=options.seed)
-        if len(rows):
-            made.append(Reduction.fit(name, spec, rows, wanted[name], seed=options.seed, span=options.span))
+        made.append(
+            Reduction.fit(name, spec, rows, wanted[name], seed=options.seed, span=options.span)
+            if len(rows)
+            else Reduction.unfitted(name, spec, dim)
+        )
     return tuple(made)
 
 
@@ -134,7 +124,7 @@ def _shard(
     store: ExtractStore, videos: Sequence[Kept], reductions: Sequence[Reduction], level: Level,
     labelled: Labelled | None, first: int,
 ) -> ShardRows:  # fmt: skip
-    present = np.array([[each.name == "visual" or video.has_audio for each in reductions] for video in videos])
+    present = np.array([[is_there(video, each) for each in reductions] for video in videos])
     values = {
         each.name: np.concatenate([rows_in_set(store, video, each, level) for video in videos]) for each in reductions
     }
@@ -148,9 +138,14 @@ def _shard(
     )
 
 
+def is_there(video: Kept, reduction: Reduction) -> bool:
+    """Whether a video has a block."""
+    return reduction.fitted and (reduction.name == "visual" or video.has_audio)
+
+
 def rows_in_set(store: ExtractStore, video: Kept, reduction: Reduction, level: Level) -> Array:
     """Rows of one block of one video: uint8 [T, K], or float32 [1, K] of the whole; zeros where it has none."""
-    if reduction.name == "audio" and not video.has_audio:
+    if not is_there(video, reduction):
         shape = (video.seconds if level == "frame" else 1, reduction.kept)
         return np.zeros(shape, np.uint8 if level == "frame" else np.float32)
     rows = reduction.apply(store.rows(video, reduction.name, reduction.dim))

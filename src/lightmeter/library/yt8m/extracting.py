@@ -22,7 +22,7 @@ from lightmeter.media.words import find_words
 from lightmeter.parts import build
 from lightmeter.types import Array, Image, Sound
 
-VERSION = 1
+VERSION = 2
 AT_ONCE = 16
 WINDOW_S = 0.96
 """A row of sound hears this much, from its second on: 96 steps of 10 ms."""
@@ -156,9 +156,10 @@ def encoded(encoder: Encoder, items: Iterator[Any], beat: Beat) -> Array:
         rows = encoder.encode(some)
         largest = float(np.abs(rows).max(initial=0))
         if not largest <= _LARGEST:
-            raise InvalidValueError(
+            raise RejectedFileError(
+                "not-numbers",
                 f"features must be finite and within {_LARGEST:.0f}, got {largest:g} of {encoder.spec}: "
-                "scale them in the encoder"
+                "scale them in the encoder",
             )
         parts.append(rows.astype(np.float16))
         beat()

@@ -15,10 +15,10 @@ from lightmeter.errors import InvalidValueError
 from lightmeter.heads.examples import Block
 from lightmeter.library.example_layout import Stored
 from lightmeter.library.example_writing import PLAN, SetWriter, ShardRows, alone
-from lightmeter.library.yt8m.exporting import encoded, write_label_names
+from lightmeter.library.yt8m.exporting import VOCABULARY, WORDS, encoded, write_label_names
 from lightmeter.library.yt8m.quantise import quantise
-from lightmeter.library.yt8m.tfrecord import write_records
 from lightmeter.library.yt8m.world import AUDIO, LATENT, VISUAL, Statistics, World, make_world
+from lightmeter.media.tfrecord import write_records
 from lightmeter.types import Array, Labels
 
 NOTE = "generated from a seed, for load and regression tests only: quality on it says nothing about real videos"
@@ -119,9 +119,9 @@ def _write_tfrecords(
     if not (folder / PLAN).is_file() and folder.is_dir() and any(folder.iterdir()):
         raise InvalidValueError(f"{folder} must be empty: choose another folder")
     write_whole(folder / PLAN, plan)
-    write_label_names(folder / "vocabulary.csv", world.label_names)
+    write_label_names(folder / VOCABULARY, world.label_names)
     counts, labels = np.zeros(wanted.statistics.classes, np.int64), 0
-    with whole_file(folder / "words.jsonl") as unfinished, unfinished.open("w", encoding="utf-8") as words:
+    with whole_file(folder / WORDS) as unfinished, unfinished.open("w", encoding="utf-8") as words:
         for number, count in enumerate(shard_counts(wanted, part)):
             rows = shard_rows(world, wanted, part, number)
             assert rows.labels is not None

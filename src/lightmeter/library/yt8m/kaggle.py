@@ -18,7 +18,7 @@ import numpy as np
 from lightmeter.assets.files import whole_file
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.library.example_set import ExampleSet
-from lightmeter.library.yt8m.tfrecord import Problem
+from lightmeter.media.tfrecord import Problem
 from lightmeter.metrics.ranking import VideoQuality, VideoScores
 from lightmeter.types import Array, Labels, check_axes
 
@@ -28,6 +28,7 @@ TOP = 20
 MOST_SEGMENTS = 100_000
 """Segments a class, in 2019."""
 _MOST_LINE_CHARACTERS = 1 << 20
+_SETTLED_ROWS = 1 << 16
 _TINY = np.float32(1e-45)
 
 
@@ -88,6 +89,34 @@ def write_segments(path: Path | str, segments: Mapping[int, Sequence[str]]) -> i
         lines.writerow(SEGMENT_HEADER)
         lines.writerows((number, " ".join(segments[number][:MOST_SEGMENTS])) for number in sorted(segments))
     return len(segments)
+
+
+def ranked_segments(batches: Iterable[tuple[Sequence[str], Array]], classes: int) -> dict[int, list[str]]:
+    """By class the names of its surest segments, 100,000 at most, as `write_segments` takes them.
+
+    batches: (names, scores float32 [B, K]); of equal scores the segment that came first stands first.
+    Memory: 8 bytes a class and segment, of 165,536 segments at most, and all names.
+    """
+    names: list[str] = []
+    kept = [(np.empty(0, np.float32), np.empty(0, np.int32))] * classes
+    pending: list[Array] = []
+
+    def settle() -> None:
+        new = np.concatenate([np.empty((0, classes), np.float32), *pending])
+        rows = np.arange(len(names) - len(new), len(names), dtype=np.int32)
+        for each in range(classes):
+            values, places = np.concatenate([kept[each][0], new[:, each]]), np.concatenate([kept[each][1], rows])
+            order = np.argsort(-values, kind="stable")[:MOST_SEGMENTS]
+            kept[each] = values[order], places[order]
+        pending.clear()
+
+    for some, scores in batches:
+        names += some
+        pending.append(np.asarray(scores, np.float32))
+        if sum(map(len, pending)) >= _SETTLED_ROWS:
+            settle()
+    settle()
+    return {each: [names[row] for row in places.tolist()] for each, (_, places) in enumerate(kept)}
 
 
 def read_answers(

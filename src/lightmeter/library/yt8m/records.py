@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from lightmeter.errors import InvalidValueError, RejectedFileError
-from lightmeter.library.yt8m.wire import (
+from lightmeter.media.tf_example import (
     Features,
     Value,
     encode_example,

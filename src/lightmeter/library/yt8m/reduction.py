@@ -32,6 +32,7 @@ class Reduction:
     name: of the block · made_by: spec of the encoder · dim: numbers that it gives
     mean, axes: float64 [D] and [K, D] of whitened principal components, None: rows stay as they are
     low, high: what the bytes 0 and 255 stand for; what lies beyond is cut off
+    fitted: False where there was nothing to fit it on: the block is absent from all that this reduction makes
     """
 
     name: str
@@ -41,6 +42,12 @@ class Reduction:
     axes: Array | None
     low: float
     high: float
+    fitted: bool = True
+
+    @classmethod
+    def unfitted(cls, name: str, made_by: str, dim: int) -> Reduction:
+        """Of a block that no item has, so that models which know it can read the set."""
+        return cls(name, made_by, dim, None, None, -1.0, 1.0, fitted=False)
 
     @classmethod
     def fit(
@@ -128,7 +135,7 @@ def save_reductions(folder: Path, reductions: Sequence[Reduction], about: Mappin
             arrays |= {f"{each.name}.mean": each.mean, f"{each.name}.axes": each.axes}
         blocks.append(
             {"name": each.name, "made_by": each.made_by, "dim": each.dim, "pca": each.axes is not None}
-            | {"low": each.low, "high": each.high}
+            | {"low": each.low, "high": each.high, "fitted": each.fitted}
         )
     save_model(folder / FOLDER, arrays, {"schema": "lightmeter.reduction/1", "blocks": blocks, "about": dict(about)})
 
@@ -149,5 +156,6 @@ def load_reductions(folder: Path) -> tuple[tuple[Reduction, ...], dict[str, Any]
         if each.get("pca"):
             mean = expect(arrays, f"{each['name']}.mean", "float64", each["dim"])
             axes = expect(arrays, f"{each['name']}.axes", "float64", None, each["dim"])
-        found.append(Reduction(each["name"], each["made_by"], each["dim"], mean, axes, float(low), float(high)))
+        fitted = each.get("fitted", True) is not False
+        found.append(Reduction(each["name"], each["made_by"], each["dim"], mean, axes, float(low), float(high), fitted))
     return tuple(found), about["about"]

@@ -11,7 +11,7 @@ import numpy as np
 from lightmeter.errors import InvalidValueError
 from lightmeter.library.example_set import ExampleSet
 from lightmeter.library.yt8m.kaggle import MOST_SEGMENTS, SEGMENT_HEADER
-from lightmeter.library.yt8m.tfrecord import Problem
+from lightmeter.media.tfrecord import Problem
 from lightmeter.metrics.ranking import are_pairs
 from lightmeter.metrics.segments import SegmentQuality, SegmentScores
 from lightmeter.types import Array

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from lightmeter.assets.saving import expect_count, load_model, save_model
-from lightmeter.errors import InvalidValueError, LightmeterError, RejectedFileError
+from lightmeter.errors import InvalidValueError, LightmeterError, RejectedFileError, SpecError
+from lightmeter.parts import parse, render
 from lightmeter.types import Array
 
 _STEP, _DONE = "step", "done"
+_MOST_TOLD = 80
+"""Characters of a value in a sentence."""
 
 
 def begun_run(folder: Path) -> dict[str, Any]:
@@ -26,6 +29,38 @@ def begun_run(folder: Path) -> dict[str, Any]:
         if isinstance(told, dict):
             return told
     return {}
+
+
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """What of our run is otherwise in theirs, option by option where it is a spec; empty where all is the same.
+
+    >>> differences({"training": "adam/lr=0.1,batch=8", "seed": 0}, {"training": "adam/lr=0.1,batch=9", "seed": 1})
+    'training/batch is 8, not 9, and seed is 0, not 1'
+    """
+    told = []
+    for name, value in ours.items():
+        other = theirs.get(name)
+        if other != value:
+            pairs = _options_apart(other, value) or {"": (other, value)}
+            told += [f"{name}{option} is {_cut(was)}, not {_cut(now)}" for option, (was, now) in pairs.items()]
+    return ", and ".join(told)
+
+
+def _options_apart(theirs: object, ours: object) -> dict[str, tuple[Any, Any]]:
+    """By option, what two specs of one part say of it; empty where they are of two parts, or no specs."""
+    try:
+        was, now = parse(str(theirs)), parse(str(ours))
+    except SpecError:
+        return {}
+    if was.name != now.name:
+        return {}
+    pairs = {f"/{name}": (was.options.get(name), now.options.get(name)) for name in {**was.options, **now.options}}
+    return {name: (render(one), render(other)) for name, (one, other) in pairs.items() if one != other}
+
+
+def _cut(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}…"
 
 
 @dataclass(eq=False)
@@ -93,12 +128,11 @@ class Checkpoints:
     def _hold(self, about: Mapping[str, Any]) -> None:
         told = about.get("run")
         theirs = told if isinstance(told, dict) else {}
-        other = [name for name, value in self.run.items() if theirs.get(name) != value]
-        if other:
-            name = other[0]
+        apart = differences(theirs, self.run)
+        if apart:
             raise InvalidValueError(
-                f"{self.folder} must be of this run, got one whose {name} is {str(theirs.get(name))[:80]}, not "
-                f"{str(self.run[name])[:80]}: run with the same again, take another --out, or start --anew"
+                f"{self.folder} must be of this run, got one whose {apart}: run with the same again, take another "
+                "--out, or start --anew"
             )
 
     def _drop(self, kind: str, but: Path | None = None) -> None:

@@ -33,7 +33,8 @@ class Order:
 
     def __post_init__(self) -> None:
         if min(self.items, self.batch, self.epochs) < 1 or self.seed < 0:
-            raise InvalidValueError(f"items, batch and epochs must be 1 or more and seed 0 or more, got {self}")
+            got = f"{self.items}, {self.batch}, {self.epochs} and {self.seed}"
+            raise InvalidValueError(f"items, batch and epochs must be 1 or more and seed 0 or more, got {got}")
 
     @property
     def steps(self) -> int:

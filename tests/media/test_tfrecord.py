@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lightmeter.errors import InvalidValueError, RejectedFileError
-from lightmeter.library.yt8m import tfrecord
-from lightmeter.library.yt8m.tfrecord import read_records, write_records
+from lightmeter.media import tfrecord
+from lightmeter.media.tfrecord import read_records, write_records
 
 # one record, hello: length 5, its masked CRC-32C, the data, theirs
 GOLDEN = bytes.fromhex("0500000000000000" "ea b2 04 3e" "68656c6c6f" "bb 1f 1c 19")  # fmt: skip

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tensorflow_messages import messages
 
 from lightmeter.errors import RejectedFileError
-from lightmeter.library.yt8m import wire
+from lightmeter.media import tf_example as wire
 
 EXAMPLE, SEQUENCE = messages()
 

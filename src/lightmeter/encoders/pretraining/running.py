@@ -1,0 +1,216 @@
+"""One pretraining from clips to a folder: learns, keeps where it stands, scores, saves, draws."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightmeter.assets.saving import ABOUT, ARRAYS, expect, load_model
+from lightmeter.encoders.pretraining.curve import Curve, Row
+from lightmeter.encoders.pretraining.schedule import Pretraining, Task
+from lightmeter.encoders.pretraining.tokenizer import Tokenizer
+from lightmeter.encoders.pretraining.windows import Footage
+from lightmeter.encoders.runtime import threads
+from lightmeter.engines.checkpoints import Checkpoints, differences
+from lightmeter.engines.steps import take_steps
+from lightmeter.engines.stop import Stop
+from lightmeter.errors import InvalidValueError
+from lightmeter.meter.cost import measure
+from lightmeter.meter.record import hash_of
+from lightmeter.parts import need
+from lightmeter.types import Array
+
+RUN, CURVE, CURVE_PICTURE = "run", "curve.jsonl", "curve.png"
+_ROWS = 200
+_SCORES = 10
+_TELL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How a run goes, once or twice a second, and at the end.
+
+    step, steps: done and in all · began: steps that an earlier call had done · figures: the newest
+    """
+
+    step: int
+    steps: int
+    began: int
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainRun:
+    """What a run is beyond its recipe and its clips.
+
+    tokens: what is predicted · start: a folder whose weights are started from · seed, device: `cpu` or `cuda`
+    anew: replace what stands there · tell: hears how it goes · checkpoint_s: seconds between two checkpoints
+    """
+
+    tokens: Tokenizer | None = None
+    start: Path | None = None
+    seed: int = 0
+    device: str = "cpu"
+    anew: bool = False
+    tell: Callable[[Told], None] | None = None
+    checkpoint_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pretrained:
+    """What a run made: its net (see `about["kind"]`), how it went, and whether it stood there already."""
+
+    folder: Path
+    about: Mapping[str, Any]
+    curve: Curve
+    task: Task
+    again: bool
+
+
+def pretrain(recipe: Pretraining, footage: Footage, out: Path, run: PretrainRun | None = None) -> Pretrained:
+    """Learn, and keep the net in a folder with `curve.jsonl` and `curve.png`; stopped or killed, the same call goes on.
+
+    Checkpoints stand in OUT/run until the net does. Same everything, same seed: same bits, on one thread of one kind of
+    machine. A net of another run that stands in OUT is not overwritten, unless `anew`. More steps are another run (the
+    rate falls over all of them): `start` from the folder of the one before, into another one.
+    Raises InvalidValueError.  Cost: three times `task.macs` a window and step, and the tokenizer's.
+    """
+    run = run or PretrainRun()
+    torch = need("torch", "torch")
+    torch.set_num_threads(threads())
+    if run.anew:
+        _clear(out)
+    devices = [0] if run.device == "cuda" else []
+    with torch.random.fork_rng(devices=devices), Stop() as stop:
+        torch.manual_seed(run.seed)
+        task: Task = recipe.task(footage, seed=run.seed, tokens=run.tokens, device=run.device)
+        identity = _identity(recipe, footage, run)
+        learner = _Learner(task, recipe, run)
+        if (out / ABOUT).is_file():
+            return _standing(out, identity, learner)
+        if run.start is not None:
+            _begin_with(task.net, run.start)
+        return _learnt(learner, out, identity, run, stop)
+
+
+def _learnt(learner: _Learner, out: Path, identity: Mapping[str, Any], run: PretrainRun, stop: Stop) -> Pretrained:
+    checkpoints = Checkpoints(out / RUN, identity, run.checkpoint_s)
+    teller = _Teller(learner, run.tell)
+    with measure() as meter:
+        take_steps(learner, learner.recipe.steps, stop, checkpoints=checkpoints, tell=teller)
+    learner.finish()
+    cost = {**meter.cost.as_json(), "steps": learner.recipe.steps - teller.began}
+    figures = {name: value for name, value in learner.curve.last.items() if name != "step"}
+    about = {**identity, "figures": figures, "cost": cost, "macs": learner.task.macs}
+    learner.task.save(out, about)
+    learner.curve.write(out / CURVE)
+    learner.curve.draw(out / CURVE_PICTURE, learner.recipe.spec.partition("/")[0])
+    checkpoints.clear()
+    return Pretrained(out, about, learner.curve, learner.task, again=False)
+
+
+class _Learner:
+    """A task with its optimiser and its curve: what is kept in a checkpoint."""
+
+    def __init__(self, task: Task, recipe: Pretraining, run: PretrainRun) -> None:
+        from lightmeter.nets.descent import Descent
+
+        self.task, self.recipe = task, recipe
+        self.descent = Descent(task.net, recipe.descent(), seed=run.seed)
+        self.curve = Curve(max(1, recipe.steps // _ROWS))
+        self.scores_every = max(1, recipe.steps // _SCORES)
+
+    def step(self, number: int) -> None:
+        """One step, its row of the curve, and a score where it is time."""
+        told: Row = {}
+
+        def loss() -> Any:
+            made, figures = self.task.loss(number)
+            told.update(figures)
+            return made
+
+        value = self.descent.step(number, self.recipe.rate(number), loss)
+        done, steps = number + 1, self.recipe.steps
+        self.curve.add(done, {"loss": value, **told}, ends=done == steps)
+        if done % self.scores_every == 0 or done == steps:
+            self.curve.score(done, self.task.score())
+
+    def finish(self) -> None:
+        """In use from now on."""
+        self.task.net.eval()
+
+    def state(self) -> dict[str, Array]:
+        """All that the next step depends on."""
+        return {**self.descent.state(), **self.curve.state()}
+
+    def restore(self, arrays: Mapping[str, Array], steps: int) -> None:
+        """Go on from there."""
+        self.descent.restore(arrays, steps)
+        self.curve.restore(arrays)
+
+
+class _Teller:
+    """Tells now and then."""
+
+    def __init__(self, learner: _Learner, tell: Callable[[Told], None] | None) -> None:
+        self.learner, self.tell, self.began, self.said_s = learner, tell, learner.recipe.steps, time.monotonic()
+
+    def __call__(self, done: int, began: int) -> None:
+        self.began = began
+        now_s, steps = time.monotonic(), self.learner.recipe.steps
+        if self.tell is not None and (done == steps or now_s - self.said_s >= _TELL_S):
+            self.said_s = now_s
+            self.tell(Told(done, steps, began, self.learner.curve.last))
+
+
+def _identity(recipe: Pretraining, footage: Footage, run: PretrainRun) -> dict[str, Any]:
+    """What a net is of; two runs that agree in it are one run."""
+    start = "" if run.start is None else hash_of([run.start / ARRAYS])
+    tokens = "" if run.tokens is None else run.tokens.fingerprint
+    return {
+        "pretraining": recipe.spec, "data": footage.fingerprint, "tokens": tokens, "seed": run.seed, "from": start,
+        "device": run.device,
+    }  # fmt: skip
+
+
+def _standing(out: Path, identity: Mapping[str, Any], learner: _Learner) -> Pretrained:
+    """The net that stands there, when it is what would be made now."""
+    arrays, about = load_model(out)
+    apart = differences(about, identity)
+    if apart:
+        raise InvalidValueError(
+            f"OUT must be free or hold this very net, got one whose {apart}: take another --out, or replace it with "
+            "--anew"
+        )
+    fill(learner.task.net, arrays)
+    learner.curve.read(out / CURVE)
+    learner.finish()
+    shutil.rmtree(out / RUN, ignore_errors=True)
+    return Pretrained(out, about, learner.curve, learner.task, again=True)
+
+
+def _begin_with(net: Any, folder: Path) -> None:
+    arrays, _ = load_model(folder)
+    fill(net, arrays)
+
+
+def fill(net: Any, arrays: Mapping[str, Array]) -> None:
+    """Give a net the weights of a model.  Raises RejectedFileError where names, types or shapes are others."""
+    import torch
+
+    with torch.no_grad():
+        for name, own in net.state_dict().items():
+            kind = str(own.dtype).removeprefix("torch.")
+            own.copy_(torch.from_numpy(expect(arrays, name, kind, *own.shape).copy()))
+
+
+def _clear(out: Path) -> None:
+    """Take away what a run left: nothing else in the folder."""
+    for name in (ABOUT, ARRAYS, CURVE, CURVE_PICTURE):
+        (out / name).unlink(missing_ok=True)
+    for name in (RUN, "tokens"):
+        shutil.rmtree(out / name, ignore_errors=True)

@@ -1,0 +1,159 @@
+"""Runs: killed and gone on, the same bits, started from another, refused; what lies in the folder."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from lightmeter.assets.saving import load_model
+from lightmeter.encoders.dense_future import FutureCodesMaps
+from lightmeter.encoders.pretraining.curve import Curve
+from lightmeter.encoders.pretraining.running import PretrainRun, pretrain
+from lightmeter.encoders.pretraining.tokenizer import Tokenizer
+from lightmeter.encoders.pretraining.windows import Footage
+from lightmeter.engines.checkpoints import Checkpoints
+from lightmeter.errors import InvalidValueError, RejectedFileError
+from lightmeter.parts import build
+
+VQVAE = build("vqvae/steps=6,batch=3,frames=4,hiddens=8,layers=1,downsample=[2,4,4],dim=4,codes=16")
+FUTURE = build("future/steps=6,batch=3,width=12,layers=1,heads=2,base=8,levels=1,lr=0.01")
+
+
+def weights(folder):
+    return load_model(folder)[0]
+
+
+def same(one, other):
+    return set(one) == set(other) and all(np.array_equal(each, other[name]) for name, each in one.items())
+
+
+@pytest.fixture(params=["vqvae", "future"])
+def job(request, tokens):
+    return (VQVAE, None) if request.param == "vqvae" else (FUTURE, tokens)
+
+
+def test_a_killed_run_ends_as_if_nothing_had_happened(job, footage, tmp_path, monkeypatch):
+    recipe, tokens = job
+    whole = pretrain(recipe, footage, tmp_path / "whole", PretrainRun(tokens))
+    monkeypatch.setattr(Checkpoints, "due", property(lambda self: True))
+    kind = type(recipe.task(footage, seed=0, tokens=tokens))
+    plain, seen = kind.loss, []
+
+    def dying(self, step):
+        seen.append(step)
+        if len(seen) == 5:
+            raise OSError("killed")
+        return plain(self, step)
+
+    monkeypatch.setattr(kind, "loss", dying)
+    with pytest.raises(OSError, match="killed"):
+        pretrain(recipe, footage, tmp_path / "killed", PretrainRun(tokens))
+    told = []
+    again = pretrain(recipe, footage, tmp_path / "killed", PretrainRun(tokens, tell=told.append))
+    assert seen == [0, 1, 2, 3, 4, 4, 5], "only the step in flight is done again"
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+    assert (tmp_path / "whole" / "curve.jsonl").read_text() == (tmp_path / "killed" / "curve.jsonl").read_text()
+    assert again.curve.learnt == whole.curve.learnt
+    assert (told[-1].step, told[-1].steps, told[-1].began) == (6, 6, 4)
+    assert not (tmp_path / "killed" / "run").exists()
+    standing = pretrain(recipe, footage, tmp_path / "killed", PretrainRun(tokens))
+    assert standing.again
+    assert len(seen) == 7, "a finished run is read"
+    assert standing.curve.learnt == whole.curve.learnt
+    assert standing.curve.scored == whole.curve.scored
+    assert same(
+        {name: each.numpy() for name, each in standing.task.net.state_dict().items()},
+        {name: each.numpy() for name, each in whole.task.net.state_dict().items()},
+    )
+
+
+def test_another_run_is_not_written_over(job, footage, tmp_path):
+    recipe, tokens = job
+    pretrain(recipe, footage, tmp_path, PretrainRun(tokens))
+    before = weights(tmp_path)
+    longer = dataclasses.replace(recipe, steps=8)
+    with pytest.raises(InvalidValueError, match="whose pretraining/steps is 6, not 8"):
+        pretrain(longer, footage, tmp_path, PretrainRun(tokens))
+    with pytest.raises(InvalidValueError, match="whose seed is 0, not 1"):
+        pretrain(recipe, footage, tmp_path, PretrainRun(tokens, seed=1))
+    assert same(before, weights(tmp_path))
+    anew = pretrain(longer, footage, tmp_path, PretrainRun(tokens, anew=True))
+    assert (len(anew.curve.learnt), anew.again) == (8, False)
+    assert not same(before, weights(tmp_path))
+
+
+def test_a_run_starts_from_another(job, footage, tmp_path):
+    recipe, tokens = job
+    first = dataclasses.replace(recipe, steps=12)
+    pretrain(first, footage, tmp_path / "first", PretrainRun(tokens))
+    slow = dataclasses.replace(recipe, steps=1, lr=1e-9)
+    pretrain(slow, footage, tmp_path / "second", PretrainRun(tokens, start=tmp_path / "first"))
+    before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
+    floats = [name for name in before if name.endswith(("weight", "bias", "w"))]
+    assert floats
+    assert all(np.allclose(before[name], after[name], atol=1e-6) for name in floats)
+    other = dataclasses.replace(recipe, **({"hiddens": 6} if recipe is VQVAE else {"width": 6}))
+    with pytest.raises(RejectedFileError, match="of a model must be"):
+        pretrain(other, footage, tmp_path / "third", PretrainRun(tokens, start=tmp_path / "first"))
+    with pytest.raises(InvalidValueError, match="whose from is"):
+        pretrain(slow, footage, tmp_path / "second", PretrainRun(tokens))
+
+
+def test_same_seed_same_bits(job, footage, tmp_path):
+    recipe, tokens = job
+    for name, seed in (("one", 3), ("two", 3), ("other", 4)):
+        pretrain(recipe, footage, tmp_path / name, PretrainRun(tokens, seed=seed))
+    assert same(weights(tmp_path / "one"), weights(tmp_path / "two"))
+    assert not same(weights(tmp_path / "one"), weights(tmp_path / "other"))
+
+
+def test_what_lies_in_the_folder(footage, tokens, tmp_path):
+    made = pretrain(FUTURE, footage, tmp_path, PretrainRun(tokens))
+    rows = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["kind"] == "learnt"] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in rows if row["kind"] == "scored"] == [1, 2, 3, 4, 5, 6]
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert Tokenizer.load(tmp_path / "tokens").fingerprint == tokens.fingerprint
+    about = load_model(tmp_path)[1]
+    assert (about["kind"], about["pretraining"], about["seed"]) == ("future-codes", FUTURE.spec, 0)
+    assert about["tokens"] == tokens.fingerprint
+    assert about["cost"]["cpu_s"] > 0
+    assert about["figures"]["moving_nats"] == made.curve.last["moving_nats"]
+    encoder = FutureCodesMaps(tmp_path)
+    assert {name: (each.channels, each.stride) for name, each in encoder.feature_sets.items()} == {
+        "stride2": (8, 2), "stride4": (16, 4)
+    }  # fmt: skip
+    maps = encoder.features(footage.learn[:2], np.array([0, 3]))
+    import torch
+
+    with torch.no_grad():
+        frames = torch.from_numpy(footage.learn[[0, 1], [0, 3]]).movedim(-1, 1) / 255 - 0.5
+        expected = made.task.net.maps(frames)[4]
+    np.testing.assert_allclose(maps["stride4"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_it_learns(clips, tmp_path):
+    """More of the moving pixels is told than a frozen frame tells, and codes are told from the frame."""
+    footage = Footage.of(clips)
+    tokens = pretrain(dataclasses.replace(VQVAE, steps=60, batch=6, lr=0.01), footage, tmp_path / "a")
+    assert tokens.curve.learnt[-1]["loss"] < 0.6 * tokens.curve.learnt[0]["loss"]
+    assert tokens.curve.scored == [], "nothing is held out"
+    told = pretrain(
+        dataclasses.replace(FUTURE, steps=40), footage, tmp_path / "b", PretrainRun(Tokenizer.load(tmp_path / "a"))
+    )
+    assert told.curve.learnt[-1]["loss"] < 0.7 * told.curve.learnt[0]["loss"]
+
+
+def test_a_curve_of_means():
+    curve = Curve(2)
+    made = [curve.add(done, {"loss": float(done)}, ends=done == 5) for done in range(1, 4)]
+    curve.score(2, {"loss": 9.0})
+    curve.score(3, {})
+    again = Curve(2)
+    again.restore({name: each.copy() for name, each in curve.state().items()})
+    made += [again.add(done, {"loss": float(done)}, ends=done == 5) for done in (4, 5)]
+    assert made == [False, True, False, True, True]
+    assert again.learnt == [{"step": 2, "loss": 1.5}, {"step": 4, "loss": 3.5}, {"step": 5, "loss": 5.0}]
+    assert again.scored == [{"step": 2, "loss": 9.0}]
+    assert again.last == {"step": 5, "loss": 5.0}
