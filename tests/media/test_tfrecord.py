@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.media import tfrecord
-from lightmeter.media.tfrecord import read_records, write_records
+from lightmeter.media.tfrecord import read_records, record_heads, write_records
 
 # one record, hello: length 5, its masked CRC-32C, the data, theirs
 GOLDEN = bytes.fromhex("0500000000000000" "ea b2 04 3e" "68656c6c6f" "bb 1f 1c 19")  # fmt: skip
@@ -163,3 +163,38 @@ def test_what_is_no_file_is_refused(tmp_path):
     with pytest.raises(InvalidValueError):
         write_records(tmp_path / "a", [b"x" * (tfrecord.MOST_RECORD_BYTES + 1)])
     assert not (tmp_path / "a").exists()
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.binary(max_size=50), max_size=5), st.booleans())
+def test_heads_are_found_without_the_data(tmp_path, records, packed):
+    write_records(tmp_path / "a", records, packed=packed)
+    heads = list(record_heads(tmp_path / "a", pytest.fail))
+    found, _ = read(tmp_path / "a")
+    assert [offset for offset, _, _ in heads] == [offset for offset, _, _ in found]
+    assert [length for _, length, _ in heads] == [len(each) for each in records]
+    assert [checksum for _, _, checksum in heads] == [masked(each) for each in records]
+
+
+@pytest.mark.parametrize(("damage", "code"), [((21, 0x80), "length-crc"), ((-3, None), "truncated")])
+def test_heads_of_damaged_files(tmp_path, damage, code):
+    raw, (place, bits) = bytearray(framed(b"first") + framed(b"again")), damage
+    if bits is None:
+        raw = raw[:place]
+    else:
+        raw[place] ^= bits
+    (tmp_path / "a").write_bytes(raw)
+    told = []
+    assert [offset for offset, _, _ in record_heads(tmp_path / "a", told.append)] == [0]
+    assert [(each.code, each.offset) for each in told] == [(code, 21)]
+
+
+def test_heads_of_a_cut_gzip_and_of_no_file(tmp_path):
+    write_records(tmp_path / "a", [bytes([at]) * 100_000 for at in range(9)], packed=True)
+    raw = (tmp_path / "a").read_bytes()
+    (tmp_path / "a").write_bytes(raw[:-200])
+    told = []
+    list(record_heads(tmp_path / "a", told.append))
+    assert [each.code for each in told] == ["broken-gzip"]
+    with pytest.raises(RejectedFileError):
+        list(record_heads(tmp_path, told.append))

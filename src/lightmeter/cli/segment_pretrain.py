@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lightmeter.cli.options import Finite, emit, json_option, quiet_option, refuse_here, say, seed_option
+from lightmeter.cli.segment_sample import scores_lines
 
 if TYPE_CHECKING:
     from lightmeter.encoders.pretraining.running import Pretrained, Told
@@ -27,7 +28,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 )
 @click.argument("clips", type=_FOLDER)
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the net.")
-@click.option("--net", required=True, metavar="SPEC", help="Spec of what is trained, and how: vqvae or future.")
+@click.option("--net", required=True, metavar="SPEC", help="Spec of what is trained, and how: vqvae, future or prior.")
 @click.option("--tokens", type=_FOLDER, metavar="FOLDER", help="A pretrained vqvae, whose codes are predicted.")
 @click.option("--steps", type=click.IntRange(1), help="The same as the option steps of the spec.")
 @click.option("--from", "start", type=_FOLDER, metavar="FOLDER", help="A net of the same sizes to start from.")
@@ -45,7 +46,9 @@ def pretrain(clips: Path, out: Path, **asked: Any) -> None:
     """Train a tokenizer of clips, or a predictor of what comes next whose frame encoder is then used.
 
     CLIPS is a folder made by `segment simulate`. A run that was stopped or killed goes on when the same command is
-    given again, and ends as if nothing had happened. OUT gets the net, curve.jsonl and curve.png.
+    given again, and ends as if nothing had happened. OUT gets the net, curve.jsonl, curve.png and strip.png: frames of
+    a clip that is held out, and what the net makes of it. At the end it is told how codes are used, how many directions
+    features have, how much the frame tells a predictor, and how near drawn clips come (all of it with --json).
     """
     from lightmeter.encoders.pretraining.running import PretrainRun
     from lightmeter.encoders.pretraining.running import pretrain as run
@@ -133,6 +136,7 @@ def _show(
         row = {
             "path": made.folder, "pretraining": recipe.spec, "seed": asked["seed"], "again": made.again,
             "clips": len(footage.learn), "held_out_clips": held_out, "learnt": learnt, "held_out": scored,
+            "diagnostics": made.about.get("diagnostics", {}), "samples": made.about.get("samples", {}),
             "steps_per_s": rate, "size_bytes": size_bytes, "macs": made.task.macs, "cost": cost.as_json(),
         }  # fmt: skip
         emit([row], "segment.pretrain/1")
@@ -146,3 +150,17 @@ def _show(
     )
     if scored:
         say(f"{held_out} clips held out: {figures_text(scored)}", quiet=asked["quiet"])
+    for line in [*_diagnosed(made.about.get("diagnostics", {})), *scores_lines(made.about.get("samples", {}))]:
+        say(line, quiet=asked["quiet"])
+
+
+def _diagnosed(found: Any) -> list[str]:
+    """A sentence on each diagnostic."""
+    lines = []
+    if "codes" in found:
+        lines.append(f"codes: {figures_text(found['codes'])}")
+    if "effective_rank" in found:
+        lines.append(f"effective rank: {figures_text(found['effective_rank'])}")
+    if "conditioning" in found:
+        lines.append(f"by the frame: {figures_text(found['conditioning'])}")
+    return lines

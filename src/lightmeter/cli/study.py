@@ -32,12 +32,17 @@ from lightmeter.studies.names import STUDIES
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Your data: gallery.npz and queries.npz (x, y, track), one folder a class, or (yt8m) train and test.",
+    help="Your data: gallery.npz and queries.npz (x, y, track), one folder a class, (yt8m) train and test, or (bair) frames and masks.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path, exists=True),
+    help="VideoGPT's weights with a prior, as bair_gpt (bair); without it the study trains small ones.",
 )
 @click.option(
     "--encoder",
     metavar="SPEC",
-    help="What encodes the pictures of --data, as dlib-face; efficientnet-lite without it.",
+    help="What encodes the pictures of --data, as dlib-face; efficientnet-lite without it. bair: one dense encoder more.",
 )
 @seed_option
 @click.option(
@@ -45,7 +50,7 @@ from lightmeter.studies.names import STUDIES
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="How many times networks learn, from --seed on (yt8m): intervals then hold chance in learning too.",
+    help="How many times networks learn, from --seed on (yt8m, bair): intervals then hold chance in learning too.",
 )
 @json_option
 @quiet_option
@@ -54,6 +59,7 @@ def study(
     scale: str,
     out: Path | None,
     data: Path | None,
+    checkpoint: Path | None,
     encoder: str | None,
     seed: int,
     seeds: int,
@@ -63,8 +69,8 @@ def study(
     """Rerun a table of the seeds, the published numbers beside ours.
 
     NAME is caltech (which classifier of deep features is cheapest at which error), faces (how the frames of a video are
-    best put together), ann (which search is cheapest at which error) or yt8m (what sight, sound, title and keywords
-    tell of a video). Beside your own --data the published numbers of the first three, which are of other data, stand at
+    best put together), ann (which search is cheapest at which error), yt8m (what sight, sound, title and keywords tell
+    of a video) or bair (whether video generators are good encoders for masks). Beside your own --data the published numbers of the first three, which are of other data, stand at
     --scale paper only.
 
     Every row has its error with an interval, its time, and what else it costs; rows that cannot run here say why.
@@ -72,7 +78,7 @@ def study(
     from lightmeter.studies.declared import SCHEMA, Asked, Scale, study_called
 
     tell = partial(say, quiet=quiet)
-    result = study_called(name).run(Asked(cast(Scale, scale), seed, data, tell, encoder, seeds))
+    result = study_called(name).run(Asked(cast(Scale, scale), seed, data, tell, encoder, seeds, checkpoint))
     written = result.write(out) if out is not None else []
     if as_json:
         emit(result.json_rows(), SCHEMA)

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 from lightmeter.encoders.by_path import content_sha256, settle
 from lightmeter.encoders.dense import Policy, Pool, Windowed, at_least, check_options
 from lightmeter.encoders.dense_net import ByNet
-from lightmeter.encoders.videogpt_files import Downsample, read_prior, read_vqvae
+from lightmeter.encoders.videogpt_files import Downsample, read_prior, read_vqvae, shows_changes
 from lightmeter.errors import InvalidValueError
 from lightmeter.parts import Spelled, need
 
@@ -53,7 +53,8 @@ class VideoGptFrame(ByNet, Windowed, Spelled):
     on several takes so many `frames`, no more and no fewer.
     Cost: 4.6 G MACs at 64 x 64 for the published one, collapsed.  Source: `nets.frame_resnet`.
 
-    path: a checkpoint of a prior with a conditioner · maps, frames, clip, pool: as in `DenseEncoder`
+    path: a checkpoint of a prior with a conditioner, or the folder of one pretrained here
+    maps, frames, clip, pool: as in `DenseEncoder`
     downsample: pixels a code along T, H, W, for a file that does not say · device: `cpu` or `cuda`
     """
 
@@ -97,7 +98,9 @@ class VideoGptVqVae(ByNet, Windowed, Spelled):
     `codes` have no metric meaning; they are there because the seed of study `bair` fed them.
     Cost: `nets.vqvae.VqVaePlan.encode_macs`, less what comes after the last map.  Source: `nets.vqvae`.
 
-    path: a checkpoint of a VQ-VAE, or of a prior, which holds one · frames: a multiple of its stride in time
+    path: a checkpoint of a VQ-VAE, or of a prior, which holds one; or a folder of either that was pretrained here. One
+    of `changes` there is shown what frames differ by from the first, so that a static clip would tell it nothing.
+    frames: a multiple of its stride in time
     maps, clip, pool: as in `DenseEncoder` · downsample: as above · device: `cpu` or `cuda`
     """
 
@@ -121,13 +124,16 @@ class VideoGptVqVae(ByNet, Windowed, Spelled):
         return ("before",)
 
     def _made(self) -> Any:
-        vqvae = read_vqvae(self.path, downsample=_told(self.downsample))
+        vqvae, changes = read_vqvae(self.path, downsample=_told(self.downsample)), shows_changes(self.path)
         from lightmeter.nets.dense_videogpt import VqVaeMaps
+
+        if changes and self.clip == "static":
+            raise InvalidValueError("clip must be real for a VQ-VAE of changes, got static: a still clip has none")
 
         moment = vqvae.plan.downsample[0]
         if self.frames % moment:
             raise InvalidValueError(f"frames must be a multiple of {moment} for this VQ-VAE, got {self.frames}")
-        return VqVaeMaps(vqvae)
+        return VqVaeMaps(vqvae, changes=changes)
 
 
 @dataclass(frozen=True)
@@ -139,7 +145,8 @@ class VideoGptPrior(ByNet, Windowed, Spelled):
     Cost: `nets.video_prior.PriorPlan.macs`, less what comes after the last map, and the VQ-VAE's encoder.
     Source: `nets.video_prior`.
 
-    path: a checkpoint of a prior · frames: those of its clips · seed, temperature: of what is drawn
+    path: a checkpoint of a prior, or the folder of one pretrained here · frames: those of its clips
+    seed, temperature: of what is drawn
     maps, pool: as in `DenseEncoder` · downsample: as above · device: `cpu` or `cuda`
     """
 
@@ -183,4 +190,5 @@ class VideoGptPrior(ByNet, Windowed, Spelled):
         count = prior.plan.grid[0] * vqvae.plan.downsample[0]
         if self.frames != count or prior.plan.grid[1] != prior.plan.grid[2]:
             raise InvalidValueError(f"frames must be {count} for this prior, got {self.frames}")
-        return PriorMaps(vqvae, prior, self.seed if self.clip == "sampled" else None, self.temperature)
+        seed = self.seed if self.clip == "sampled" else None
+        return PriorMaps(vqvae, prior, seed, self.temperature, changes=shows_changes(self.path))

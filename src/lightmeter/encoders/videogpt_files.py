@@ -1,5 +1,6 @@
 """The published files of VideoGPT: VQ-VAEs and priors, read without Lightning and without running what they say.
 
+Beside them, folders of the same nets that were pretrained here (`encoders.pretraining`).
 Sizes are read off the shapes; what shapes do not tell (strides, heads) off the options in the file.
 """
 
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightmeter.assets.lightning import read_lightning
+from lightmeter.encoders.pretraining.prior_files import load_prior
+from lightmeter.encoders.pretraining.tokenizer import TOKENS, Tokenizer
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.parts import need
 from lightmeter.types import Array
@@ -32,11 +35,14 @@ Downsample = tuple[int, int, int]
 def read_vqvae(path: Path | str, *, downsample: Downsample | None = None) -> VqVae:
     """The VQ-VAE of a VideoGPT file, in eval mode: one of its own, or the one inside a prior's file.
 
+    path: such a file, or a folder of a tokenizer or a predictor that was pretrained here; that of `pretrained_tokens`
     downsample: pixels a code along T, H, W, for a file that does not say
     Raises RejectedFileError for a file that holds no such net (broken, other shapes, numbers that are not finite),
     UnsafeFileError for one that would run code; InvalidValueError where `downsample` is needed or contradicts.
     Cost: a read of the file.
     """
+    if Path(path).is_dir():
+        return _agreeing(pretrained_tokens(path), downsample).net  # type: ignore[no-any-return]
     weights, options = _opened(path)
     if _PRIOR in weights:
         options = _vqvae_options(weights, options)
@@ -45,8 +51,15 @@ def read_vqvae(path: Path | str, *, downsample: Downsample | None = None) -> VqV
 
 
 def read_prior(path: Path | str, *, downsample: Downsample | None = None) -> tuple[VqVae, VideoPrior]:
-    """The prior of a VideoGPT file and the VQ-VAE in it, both in eval mode; errors and cost as `read_vqvae`."""
+    """The prior of a VideoGPT file and the VQ-VAE in it, both in eval mode; errors and cost as `read_vqvae`.
+
+    path: such a file, or a folder of a prior that was pretrained here, whose frame conditioner is flat already
+    """
     from lightmeter.nets.video_prior import VideoPrior
+
+    if Path(path).is_dir():
+        tokens, prior = load_prior(path)
+        return _agreeing(tokens, downsample).net, prior
 
     weights, options = _opened(path)
     if _PRIOR not in weights:
@@ -60,6 +73,24 @@ def read_prior(path: Path | str, *, downsample: Downsample | None = None) -> tup
     causal = {name for name in own if name.endswith(".attn.attn.mask")}  # a constant that full attention stores
     prior = _filled(path, VideoPrior, plan, {name: each for name, each in own.items() if name not in causal})
     return vqvae, prior
+
+
+def pretrained_tokens(folder: Path | str) -> Tokenizer:
+    """The tokenizer in a folder that `pretrain` wrote, or the one inside it that a predictor there predicts."""
+    inside = Path(folder) / TOKENS
+    return Tokenizer.load(inside if inside.is_dir() else folder)
+
+
+def shows_changes(path: Path | str) -> bool:
+    """Whether the VQ-VAE at a path is shown what windows differ by from their first frame; a published one is not."""
+    return Path(path).is_dir() and pretrained_tokens(path).of == "changes"
+
+
+def _agreeing(tokens: Tokenizer, downsample: Downsample | None) -> Tokenizer:
+    told = tokens.net.plan.downsample
+    if downsample is not None and tuple(downsample) != told:
+        raise InvalidValueError(f"downsample must be {told}, as the folder says, got {downsample}: leave it out")
+    return tokens
 
 
 def _opened(path: Path | str) -> tuple[dict[str, Array], dict[str, Any]]:

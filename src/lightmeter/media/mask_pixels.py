@@ -99,7 +99,7 @@ def binary(numbers: Array, values: MaskValues, name: str) -> Array:
                 "say which are wanted, or save it without smoothing and JPEG",
             )
         wanted = numbers > 0
-    return np.where(skipped & ~wanted, np.uint8(NOT_JUDGED), wanted.astype(np.uint8))
+    return np.where(skipped, np.uint8(NOT_JUDGED), wanted.astype(np.uint8))
 
 
 def resized_frame(pixels: Array, size: tuple[int, int] | None) -> Array:

@@ -36,8 +36,8 @@ class MotionOptions:
 
     sure, unsure: a difference of so many noise levels is wanted; one below the lower is not; between is not judged
     count: of a video, how many frames are labelled, spread evenly · background: how many make the background
-    often: what a pixel shows for this share of the time, other than its background, may be background as well: not judged
-    shadow: the background darkened by one factor in all colours, not below this one, is not judged; 1 makes no difference
+    often: what a pixel shows for this share of the time, beside its background, may be background too: not judged
+    shadow: the background, darkened by one factor of at least this in all colours, is not judged; 1 knows no shadows
     smallest: share of the picture that a thing must have; smaller ones are not judged
     group_s: seconds of a video that are a group; None keeps it whole. Groups of one video share its background
     """
@@ -110,12 +110,12 @@ def _second(differences: Array, noise: Array, options: MotionOptions) -> Array:
 
     Seldom: fewer than a share `often` of all moments lie as near to it as to be one look.
     """
-    away = (np.abs(differences) > options.unsure * noise).any(-1)
+    away = np.asarray((np.abs(differences) > options.unsure * noise).any(-1))
     ordered = np.sort(np.where(away[..., None], differences, np.float32(np.inf)), axis=0)
     middles = np.maximum(away.sum(0) - 1, 0) // 2
     second = np.take_along_axis(ordered, middles[None, :, :, None], axis=0)[0]
     with np.errstate(invalid="ignore"):
-        alike = away & (np.abs(differences - second) < options.unsure * noise).all(-1)
+        alike = away & np.asarray((np.abs(differences - second) < options.unsure * noise).all(-1))
     return np.where((alike.mean(0) >= options.often)[..., None], second, np.float32(np.inf))
 
 
@@ -156,7 +156,8 @@ def _shadow(difference: Array, background: Background, options: MotionOptions) -
     ground = background.pixels
     light = 1 + (difference * ground).sum(-1) / np.maximum((ground * ground).sum(-1), 1.0)
     colour = np.abs(difference - (light - 1)[..., None] * ground) / background.noise
-    return (light >= options.shadow) & (light < 1) & (colour.max(-1) < options.unsure)
+    found: Array = (light >= options.shadow) & (light < 1) & (colour.max(-1) < options.unsure)
+    return found
 
 
 # -- the camera -----------------------------------------------------------------------------------------------------
@@ -166,27 +167,24 @@ def camera_moves(frames: Array) -> float:
     """In which share of the frames the camera stands elsewhere, 0..1; 0 where there is no texture to tell by.
 
     frames: uint8 [T, H, W, 3]. The brightness of up to 12 of them, in 4 x 4 tiles, is compared with the first, the
-    middle and the last by phase correlation. A tile has shifted where the peak lies off 0, by a pixel or more; the
-    camera, where most tiles have. Things that move cover few tiles at a time. Of the three comparisons the kindest counts.
+    middle and the last by phase correlation. A tile has shifted where the peak lies a pixel or more off 0; the
+    camera, where most tiles have. Things that move cover few tiles at a time. The kindest of the three counts.
     """
     check_axes("frames", frames, "T H W 3", "uint8")
     if len(frames) < 2:
         return 0.0
     places = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _MOST_LOOKED_AT)).round().astype(int))
     grey = frames[places].astype(np.float32).mean(-1)
-    return min(_moved(grey, reference) for reference in {0, len(grey) // 2, len(grey) - 1})
+    found = [_moved(grey, reference) for reference in {0, len(grey) // 2, len(grey) - 1}]
+    return min((each for each in found if each is not None), default=0.0)
 
 
-def _moved(grey: Array, reference: int) -> float:
-    """The share of the other frames in which most tiles have shifted from a reference."""
+def _moved(grey: Array, reference: int) -> float | None:
+    """The share of the other frames in which most tiles have shifted from a reference, None where that is blank."""
     noise = _frame_noise(grey[reference])
-    shifted = []
-    for tile in _tiles(grey):
-        if _mean3(tile[reference]).std() > max(_TEXTURE * noise / 3, 1.5):
-            window = np.outer(np.hanning(tile.shape[1]), np.hanning(tile.shape[2])).astype(np.float32)
-            others = np.delete(tile, reference, axis=0)
-            shifted.append([_shift(tile[reference], each, window) > 0.5 for each in others])
-    return float((np.mean(shifted, axis=0) > _MOST_TILES).mean()) if shifted else 0.0
+    textured = [each for each in _tiles(grey) if _mean3(each[reference]).std() > max(_TEXTURE * noise / 3, 1.5)]
+    shifted = [np.delete(_shifts(tile, reference) > 0.5, reference) for tile in textured]
+    return float((np.mean(shifted, axis=0) > _MOST_TILES).mean()) if shifted else None
 
 
 def _tiles(grey: Array) -> Iterator[Array]:
@@ -197,14 +195,16 @@ def _tiles(grey: Array) -> Iterator[Array]:
             yield grey[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
-def _shift(first: Array, second: Array, window: Array) -> float:
-    """By how many pixels a tile has moved, in full pixels."""
-    a, b = (np.fft.rfft2((each - each.mean()) * window) for each in (first, second))
-    cross = a * np.conj(b)
-    peak = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-6), s=first.shape)
-    down, right = np.unravel_index(int(peak.argmax()), peak.shape)
-    height, width = peak.shape
-    return float(np.hypot(min(down, height - down), min(right, width - right)))
+def _shifts(tile: Array, reference: int) -> Array:
+    """float64 [T]: by how many whole pixels a tile [T, h, w] has moved from one of its frames."""
+    _, height, width = tile.shape
+    window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
+    waves = np.fft.rfft2((tile - tile.mean(axis=(1, 2), keepdims=True)) * window)
+    cross = waves[reference] * np.conj(waves)
+    peaks = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-6), s=(height, width))
+    down, right = np.unravel_index(peaks.reshape(len(tile), -1).argmax(1), (height, width))
+    far: Array = np.hypot(np.minimum(down, height - down), np.minimum(right, width - right))
+    return far
 
 
 def _frame_noise(grey: Array) -> float:
@@ -218,26 +218,28 @@ def _frame_noise(grey: Array) -> float:
 # -- shapes ---------------------------------------------------------------------------------------------------------
 
 
-def _near(mask: Array) -> Iterator[Array]:
-    """A mask moved by each of the nine steps of 3 x 3, its border repeated."""
-    padded = np.pad(mask, 1, mode="edge")
-    for down in range(3):
-        for right in range(3):
-            yield padded[down : down + mask.shape[0], right : right + mask.shape[1]]
-
-
 def _mean3(values: Array) -> Array:
-    return sum(_near(values), np.zeros(values.shape, np.float32)) / np.float32(9)
+    """Means of 3 x 3, the border repeated."""
+    padded = np.pad(values, 1, mode="edge")
+    down = padded[:-2] + padded[1:-1] + padded[2:]
+    mean: Array = (down[:, :-2] + down[:, 1:-1] + down[:, 2:]) / np.float32(9)
+    return mean
 
 
 def _dilated(mask: Array) -> Array:
-    any_near: Array = np.logical_or.reduce(list(_near(mask)))
-    return any_near
+    tall = mask.copy()
+    tall[1:] |= mask[:-1]
+    tall[:-1] |= mask[1:]
+    wide = tall.copy()
+    wide[:, 1:] |= tall[:, :-1]
+    wide[:, :-1] |= tall[:, 1:]
+    return wide
 
 
 def _eroded(mask: Array) -> Array:
-    all_near: Array = np.logical_and.reduce(list(_near(mask)))
-    return all_near
+    """What lies outside the picture counts as the mask goes on."""
+    eroded: Array = ~_dilated(~mask)
+    return eroded
 
 
 def _opened(mask: Array) -> Array:
@@ -248,28 +250,43 @@ def _closed(mask: Array) -> Array:
     return _eroded(_dilated(mask))
 
 
-def _grown(seeds: Array, within: Array) -> Array:
-    """All of `within` that touches a seed, directly or through others.  Cost: a pass for each pixel of its length."""
-    within = within | seeds
-    found = seeds
+def connected_parts(mask: Array) -> Array:
+    """int64 [H, W]: pixels of a mask that hang together, corners too, have one number of 1 or more; others have 0.
+
+    Cost: O(H*W) a pass; numbers spread by jumps, so that passes grow with the log of a part's length.
+    """
+    numbers = np.arange(1, mask.size + 1).reshape(mask.shape)
+    none = mask.size + 1
+    numbers = np.where(mask, numbers, none)
     while True:
-        more = _dilated(found) & within
-        if (more == found).all():
-            return found
-        found = more
+        low = numbers.copy()
+        np.minimum(low[1:], numbers[:-1], out=low[1:])
+        np.minimum(low[:-1], numbers[1:], out=low[:-1])
+        least = low.copy()
+        np.minimum(least[:, 1:], low[:, :-1], out=least[:, 1:])
+        np.minimum(least[:, :-1], low[:, 1:], out=least[:, :-1])
+        least = np.where(mask, least, none)
+        if (least == numbers).all():
+            return np.where(mask, numbers, 0)
+        numbers = np.append(least, none)[np.minimum(least, none) - 1].reshape(mask.shape)
+        numbers = np.where(mask, numbers, none)
+
+
+def _grown(seeds: Array, within: Array) -> Array:
+    """All parts of `within` that hold a seed."""
+    parts = connected_parts(within | seeds)
+    held = np.zeros(parts.size + 1, bool)
+    held[parts[seeds]] = True
+    found: Array = held[parts]
+    return found
 
 
 def _large(mask: Array, pixels: int) -> Array:
-    """Parts of a mask with at least so many pixels.  Cost: O(parts * H * W) at worst, few parts are usual."""
-    left, found = mask.copy(), np.zeros_like(mask)
-    while left.any():
-        seed = np.zeros_like(mask)
-        seed[np.unravel_index(int(left.argmax()), left.shape)] = True
-        part = _grown(seed, left)
-        left &= ~part
-        if part.sum() >= pixels:
-            found |= part
-    return found
+    """Parts of a mask with at least so many pixels."""
+    parts = connected_parts(mask)
+    sizes = np.bincount(parts.ravel(), minlength=mask.size + 1)
+    large: Array = mask & (sizes[parts] >= pixels)
+    return large
 
 
 # -- footage --------------------------------------------------------------------------------------------------------
@@ -325,29 +342,29 @@ def motion_of_clips(
 
     Clips of one scene share their background; scenes whose camera moves, or that have fewer than 5 frames, are left out
     and counted. What stands still through a whole scene belongs to its background, so long scenes are better.
-    Cost: reads every clip; a scene is in memory at a time, and all labels (a byte a pixel).
+    Cost: reads every clip; all of them are in memory, and each scene once more.
     Raises RejectedFileError (`moves`) where more than half of the scenes are left out.
     """
     options = options or MotionOptions()
-    labels = np.zeros(clips.frames.shape[:4], np.uint8)
-    names, out = np.unique(clips.scenes), []
-    for scene in names:
-        rows = np.flatnonzero(clips.scenes == scene)
-        frames = clips.frames[rows].reshape(-1, *clips.frames.shape[2:])
+    blank = np.broadcast_to(np.uint8(0), clips.frames.shape[:4])
+    drawn = labelled_frames(replace(clips, labels=blank), what="robot", per_clip=per_clip, seed=seed)
+    masks = np.zeros_like(drawn.masks)
+    scenes, out = np.unique(clips.scenes), []
+    for scene in scenes:
+        frames = clips.frames[np.flatnonzero(clips.scenes == scene)].reshape(-1, *clips.frames.shape[2:])
         spread = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), options.background)).round().astype(int))
         try:
             background = background_of(frames[spread], options)
         except (RejectedFileError, InvalidValueError):
             out.append(scene)
             continue
-        drawn = np.stack([motion_mask(frame, background, options) for frame in frames])
-        labels[rows] = drawn.reshape(len(rows), *labels.shape[1:])
-    if len(out) * 2 > len(names):
-        raise RejectedFileError(
-            "moves", f"{len(out)} of {len(names)} scenes move as a whole or are too short: use another"
-        )
-    kept = np.flatnonzero(~np.isin(clips.scenes, out))
-    found = labelled_frames(replace(clips, labels=labels), what="robot", per_clip=per_clip, seed=seed)
-    rows = np.flatnonzero(np.isin(np.repeat(np.arange(len(clips)), per_clip), kept))
-    notes = (f"{len(out)} of {len(names)} scenes are left out: they move as a whole, or are too short",) if out else ()
-    return Reading(found.take(rows) if out else found, "ok", notes)
+        for row in np.flatnonzero(drawn.groups == scene):
+            masks[row] = motion_mask(drawn.clips[row, drawn.at[row]], background, options)
+    if len(out) * 2 > len(scenes):
+        said = f"{len(out)} of {len(scenes)} scenes move as a whole, or are too short"
+        raise RejectedFileError("moves", f"{said}: use clips of a fixed camera")
+    found = replace(drawn, masks=masks)
+    if not out:
+        return Reading(found)
+    said = f"{len(out)} of {len(scenes)} scenes are left out: they move as a whole, or are too short"
+    return Reading(found.take(~np.isin(drawn.groups, out)), "ok", (said,))

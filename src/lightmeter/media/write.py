@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from lightmeter.assets.files import whole_file
 from lightmeter.errors import InvalidValueError
-from lightmeter.types import Clip, Image
+from lightmeter.types import Array, Clip, Image
 
 
 def write_video(
@@ -21,12 +22,27 @@ def write_video(
     fps: exact (29.97 is taken as 30000/1001); the clip's own times are not used · crf: 0 (lossless) .. 51
     metadata: title, comment … as containers name them
     """
+    if not len(clip.frames) or min(clip.frames.shape[1:3]) < 2:
+        raise InvalidValueError(f"a video needs a frame of at least 2 x 2 pixels, got {list(clip.frames.shape)}")
+    write_frames(clip.frames, path, fps=fps, crf=crf, metadata=metadata)
+
+
+def write_frames(
+    frames: Iterable[Array], path: Path | str, *, fps: float, crf: int = 18, metadata: Mapping[str, str] | None = None
+) -> int:
+    """As `write_video`, of frames uint8 [H, W, 3] that come one by one, for videos larger than the memory: their count.
+
+    Raises InvalidValueError for no frame at all, for a frame of another size; what `frames` raises leaves no file.
+    """
     import av
 
     rate = exact_rate(fps)
-    height, width = (side // 2 * 2 for side in clip.frames.shape[1:3])
-    if not len(clip.frames) or not height or not width:
-        raise InvalidValueError(f"a video needs a frame of at least 2 x 2 pixels, got {list(clip.frames.shape)}")
+    coming = iter(frames)
+    first = next(coming, None)
+    if first is None or min(first.shape[:2]) < 2:
+        got = "none" if first is None else list(first.shape)
+        raise InvalidValueError(f"a video needs a frame of at least 2 x 2 pixels, got {got}")
+    height, width = (side // 2 * 2 for side in first.shape[:2])
     with (
         whole_file(path) as unfinished,
         av.open(str(unfinished), "w", format="mp4", options={"movflags": "faststart+use_metadata_tags"}) as container,
@@ -36,12 +52,18 @@ def write_video(
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
         context.colorspace, context.color_primaries, context.color_trc, context.color_range = 1, 1, 1, 1
-        for number, pixels in enumerate(clip.frames):
+        number = -1
+        for number, pixels in enumerate(chain([first], coming)):
+            if pixels.shape != first.shape:
+                raise InvalidValueError(
+                    f"frames must all be {list(first.shape)}, got {list(pixels.shape)}: resize them"
+                )
             rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
             frame = rgb.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
             frame.pts, frame.time_base = number, 1 / rate
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return number + 1
 
 
 def write_image(image: Image, path: Path | str, *, quality: int = 92) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -66,6 +66,15 @@ class _Sums:
 
     def __len__(self) -> int:
         return sum(map(len, self._rows))
+
+    @classmethod
+    def of_rows(cls, rows: Array, size: tuple[int, int]) -> Self:
+        """From the `rows` of other scores, of pictures of this (height, width): for files, and to join some."""
+        made = cls()
+        if rows.ndim != 2 or rows.shape[1] != 4 or not (np.isfinite(rows) & (rows >= 0)).all():
+            raise InvalidValueError(f"rows must be [N, 4] of sums, finite and 0 or more, got {list(rows.shape)}")
+        made.size, made._rows = size, [np.asarray(rows, np.float64)]
+        return made
 
     @property
     def rows(self) -> Array:

@@ -36,9 +36,9 @@ class Codebook(nn.Module):  # type: ignore[misc]  # torch is not read by mypy
 
     Buffers: `embeddings` [K, D], `N` [K] (latents a step, running average), `z_avg` [K, D] (their running sum).
     In training: the first batch ever gives the vectors; then a vector is the running mean of its latents, and one with
-    N < `least_use` (1) becomes a random latent of the batch. Whether there was a first batch is read off `N`, which is 0 until then
-    and never again: a loaded codebook is never drawn anew. (The public code keeps this beside its buffers, and
-    overwrites a loaded codebook on the first step of training.)
+    N < `least_use` (1) becomes a random latent of the batch. Whether there was a first batch is read off `N`, which is
+    0 until then and never again: a loaded codebook is never drawn anew. (The public code keeps this beside its buffers,
+    and overwrites a loaded codebook on the first step of training.)
     Draws from torch's generator; same seed, same thread count 1, same bits.
     Cost: D·K MACs a latent.  Source: van den Oord et al. 2017, arXiv:1711.00937, eq. 1 to 8; restarts: Dhariwal et al.
     2020, arXiv:2005.00341, §3.3; numbers and order of VideoGPT's public code.

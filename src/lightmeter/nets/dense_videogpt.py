@@ -43,16 +43,18 @@ class VqVaeMaps(nn.Module):  # type: ignore[misc]  # torch is not read by mypy
 
     `half1` … after the halving convolutions, `stack` after the attention blocks, `before` and `after` quantisation
     (its gradient goes straight through), `codes`: the number of the code, one channel, as the seed feeds them.
+    changes: it is shown what frames differ by from the first of the clip
     """
 
-    def __init__(self, vqvae: VqVae) -> None:
+    def __init__(self, vqvae: VqVae, *, changes: bool = False) -> None:
         super().__init__()
+        self.changes = changes
         self.network, self.before, self.book = vqvae.encoder, vqvae.pre_vq_conv, vqvae.codebook
 
     def forward(self, clips: Tensor, names: Sequence[str] | None = None) -> Maps:
         """The maps of these names, of all where `names` is None; nothing after the last one runs."""
         made: Maps = {}
-        x = (clips - 0.5).transpose(1, 2)
+        x = _shown(clips, changes=self.changes)
         for at, conv in enumerate(self.network.convs, 1):
             x = made[f"half{at}"] = torch.relu(conv(x))
             if _enough(made, names):
@@ -72,6 +74,11 @@ class VqVaeMaps(nn.Module):  # type: ignore[misc]  # torch is not read by mypy
             made["codes"] = codes[:, None].float()
 
 
+def _shown(clips: Tensor, *, changes: bool) -> Tensor:
+    """What a VQ-VAE reads, float [N, 3, T, H, W], of clips [N, T, 3, H, W] in 0..1."""
+    return (clips - (clips[:, :1] if changes else 0.5)).transpose(1, 2)
+
+
 def quantised(book: nn.Module, latents: Tensor) -> tuple[Tensor, Tensor]:
     """Codes int64 [N, T', h, w] of latents [N, D, T', h, w], and their vectors [N, D, T', h, w]."""
     rows = latents.movedim(1, -1)
@@ -89,11 +96,20 @@ class PriorMaps(nn.Module):  # type: ignore[misc]  # torch is not read by mypy
     `hidden0` … `hiddenL` after so many blocks, `logits` of the codes, `entropy` of those in nats, `tokens` (the number
     of the code, one channel) and `embeddings` (the codes' vectors) that the prior is shown.
     The codes are the clip's own; where `seed` is a number, they are drawn by the prior from the first frame, cell by
-    cell, alike for alike frames.
+    cell, alike for alike frames.  changes: as in `VqVaeMaps`
     """
 
-    def __init__(self, vqvae: VqVae, prior: VideoPrior, seed: int | None = None, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        vqvae: VqVae,
+        prior: VideoPrior,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        *,
+        changes: bool = False,
+    ) -> None:
         super().__init__()
+        self.changes = changes
         self.network, self.before, self.book = vqvae.encoder, vqvae.pre_vq_conv, vqvae.codebook
         self.prior, self.seed, self.temperature = prior, seed, temperature
 
@@ -108,7 +124,7 @@ class PriorMaps(nn.Module):  # type: ignore[misc]  # torch is not read by mypy
         frames = (clips - 0.5).transpose(1, 2)
         told = frames[:, :, : self.prior.plan.frames[0]] if self.prior.plan.conditioner is not None else None
         seen = self.prior.seen(told)
-        codes, vectors = self._codes(frames, seen)
+        codes, vectors = self._codes(_shown(clips, changes=self.changes), seen)
         made: Maps = {"tokens": codes[:, None].float(), "embeddings": vectors}
         states = self._hidden(vectors.movedim(1, -1), seen, wanted)
         made |= {f"{HIDDEN}{at}": each.movedim(-1, 1) for at, each in states.items()}

@@ -24,6 +24,7 @@ class Asked:
     """How a study is run. data: the user's folder, None without one · tell: told each step, one line
 
     encoder: spec of what encodes the pictures of `data`, None for the studies' own
+    checkpoint: weights of the seed that the user has, None without; for studies that read one
     seeds: how many times what learns by chance learns, from `seed` on; for studies that know it
     """
 
@@ -33,10 +34,16 @@ class Asked:
     tell: Tell = silent
     encoder: str | None = None
     seeds: int = 1
+    checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise InvalidValueError(f"seeds must be at least 1, got {self.seeds}")
+
+    def check_no_checkpoint(self, name: str) -> None:
+        """Raise InvalidValueError where a study reads no checkpoint and one is named."""
+        if self.checkpoint is not None:
+            raise InvalidValueError(f"{name} reads no checkpoint, got {self.checkpoint}: leave --checkpoint out")
 
     @property
     def every_seed(self) -> range:

@@ -141,6 +141,7 @@ class FoldStudy:
         A seed changes first weights, order and what is dropped while learning; sets, folds and codebooks are those of
         the first one.
         """
+        asked.check_no_checkpoint(self.name)
         if asked.encoder is not None:
             raise InvalidValueError(f"{self.name} takes features as they are: leave --encoder out")
         with measure() as meter:

@@ -7,5 +7,6 @@ STUDIES: dict[str, str] = {
     "faces": "lightmeter.studies.faces:FACES",
     "ann": "lightmeter.studies.ann:ANN",
     "yt8m": "lightmeter.studies.yt8m:YT8M",
+    "bair": "lightmeter.studies.bair:BAIR",
 }
 """Study → where it is declared."""

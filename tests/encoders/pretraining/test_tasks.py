@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lightmeter.encoders.pretraining.future import Cells, FuturePretraining, first_frames, moving_cells
+from lightmeter.encoders.pretraining.cells import Cells, first_frames, moving_cells
+from lightmeter.encoders.pretraining.future import FuturePretraining
 from lightmeter.encoders.pretraining.vqvae import Errors, VqVaePretraining
 from lightmeter.encoders.pretraining.windows import Footage, Window
 from lightmeter.errors import InvalidValueError, SpecError

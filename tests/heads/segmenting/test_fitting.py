@@ -71,11 +71,11 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(train, tmp_path, monkeypat
     monkeypatch.setattr("lightmeter.engines.checkpoints.Checkpoints.due", property(lambda self: True))
     stepped = []
 
-    def dying(self, number, inputs, masks):
+    def dying(self, number):
         stepped.append(number)
         if len(stepped) == 4:
             raise KilledError
-        return learns(self, number, inputs, masks)
+        return learns(self, number)
 
     monkeypatch.setattr(MaskLearner, "step", dying)
     with pytest.raises(KilledError):

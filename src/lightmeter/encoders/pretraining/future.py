@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from lightmeter.encoders.dense_future import save_future_codes
+from lightmeter.encoders.pretraining.cells import Cells, NatSums, check_tokens, first_frames, moving_cells
+from lightmeter.encoders.pretraining.diagnostics import conditioning_gap, diagnosed_codes, ranks
+from lightmeter.encoders.pretraining.sampling import FutureSampler
 from lightmeter.encoders.pretraining.schedule import Scheduled
-from lightmeter.encoders.pretraining.tokenizer import Tokenizer
-from lightmeter.encoders.pretraining.windows import Draw, Footage, Window
+from lightmeter.encoders.pretraining.tokenizer import TOKENS, Tokenizer
+from lightmeter.encoders.pretraining.windows import Draw, Footage
 from lightmeter.errors import InvalidValueError
 from lightmeter.types import Array
 
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SCORED = 64
-_MOST_KEPT_BYTES = 256 << 20
-TOKENS = "tokens"
+_SAMPLED = 8
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class FutureTask:
 
         check_tokens(tokens, footage)
         self.recipe, self.footage, self.tokens, self.device = recipe, footage, tokens, device
-        self.cells = Cells(tokens)
+        self.cells, self.cut = Cells(tokens), tokens.cut
         stride = tokens.net.plan.downsample[1]
         plan = FutureCodesPlan(
             tokens.grid, tokens.count, stride, recipe.width, recipe.layers, recipe.heads, recipe.base, recipe.levels,
@@ -107,13 +107,16 @@ class FutureTask:
         }
         return (weights * hit).sum() / weights.sum(), {name: float(each.detach()) for name, each in told.items()}
 
-    def _nats(self, frames: Array, codes: Array, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of each cell, 0 where it is not hidden, and whether it moves: [B, T', h, w]."""
+    def _nats(self, frames: Array, codes: Array, hidden: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of each cell, 0 where it is not hidden, and whether it moves: [B, T', h, w].
+
+        seen: what is taken for the first frames, where these are not
+        """
         import torch
         from torch.nn import functional
 
         known = torch.from_numpy(codes).to(self.device)
-        logits = self.net(first_frames(frames, self.device), known, hidden)
+        logits = self.net(first_frames(frames, self.device) if seen is None else seen, known, hidden)
         nats = functional.cross_entropy(
             logits[hidden], known[hidden], reduction="none", label_smoothing=self.recipe.smoothing
         )
@@ -129,79 +132,48 @@ class FutureTask:
 
         windows = self.tokens.cut.fixed(clips, _SCORED)
         hidden = torch.ones((1, *self.tokens.grid), dtype=torch.bool, device=self.device)
-        sums = [0.0] * 4
+        sums = NatSums()
         self.net.eval()
         with torch.inference_mode():
             for window in windows:
                 frames = self.tokens.cut.batch_of(clips, [window])
                 nats, moves = self._nats(frames, self.cells.codes(frames, [window], held_out=True), hidden)
-                moving = nats[moves]
-                found = float(nats.sum()), nats.numel(), float(moving.sum()), moving.numel()
-                sums = [before + each for before, each in zip(sums, found, strict=True)]
-        total, count, moved, moved_count = sums
-        weighted = total + (self.recipe.motion - 1) * moved
-        loss = weighted / (count + (self.recipe.motion - 1) * moved_count)
-        made = {"loss": loss, "nats": total / count, "moving_share": moved_count / count}
-        return {**made, "moving_nats": moved / moved_count} if moved_count else made
+                sums.add(nats, moves)
+        return sums.result(self.recipe.motion)
+
+    def diagnosed(self, windows: Array) -> dict[str, Any]:
+        """How codes are used, how many directions the frame's maps have, how much the frame tells, all codes hidden."""
+        import torch
+
+        self.net.eval()
+        codes = self.tokens.codes(windows)
+        moves = moving_cells(windows, self.tokens.grid, self.recipe.still)
+        hidden = torch.ones((1, *self.tokens.grid), dtype=torch.bool, device=self.device)
+
+        def nats(rows: slice, seen: Tensor) -> Tensor:
+            return self._nats(windows[rows], codes[rows], hidden, seen)[0]
+
+        with torch.inference_mode():
+            seen = first_frames(windows, self.device)
+            maps = (self.net.maps(each[None]) for each in seen)
+            named = ({f"stride{stride}": each for stride, each in made.items()} for made in maps)
+            return {
+                "codes": diagnosed_codes(codes, self.tokens.count, moves),
+                "effective_rank": ranks(named),
+                "conditioning": conditioning_gap(nats, seen, moves),
+            }
+
+    def shown(self, windows: Array) -> dict[str, Array]:
+        """Windows drawn from their first frames, and what their codes can show: uint8 [B, T, H, W, 3] each."""
+        drawn = self.sampler().clips(windows[:, 0])
+        return {"predicted": drawn, "recoded": self.tokens.recoded(windows)}
+
+    def sampler(self) -> FutureSampler:
+        """The net as it stands, in use."""
+        self.net.eval()
+        return FutureSampler(self.net, self.tokens, steps=min(_SAMPLED, math.prod(self.tokens.grid)))
 
     def save(self, folder: Path, about: dict[str, Any]) -> None:
         """As `future-codes/path=FOLDER` reads it, its tokenizer inside."""
         self.tokens.save(folder / TOKENS, {"fingerprint": self.tokens.fingerprint})
         save_future_codes(folder, self.net, about)
-
-
-class Cells:
-    """Codes of windows, each computed once as long as they fit into memory.
-
-    With a small net and 16 × 64 × 64 pixels an encoding takes 33 ms of CPU, a fifth to a third of what the predictor
-    takes to learn from it; a long run sees each window several times.
-    """
-
-    def __init__(self, tokens: Tokenizer) -> None:
-        self.tokens = tokens
-        self.kept: dict[tuple[Window, bool], Array] = {}
-        self.most = _MOST_KEPT_BYTES // (2 * math.prod(tokens.grid))
-
-    def codes(self, frames: Array, windows: list[Window], *, held_out: bool = False) -> Array:
-        """int64 [B, T', h, w] of frames uint8 [B, T, H, W, 3], which are what those windows show."""
-        keys = [(window, held_out) for window in windows]
-        new = [row for row, key in enumerate(keys) if key not in self.kept]
-        fresh = dict(zip(new, self.tokens.codes(frames[new]), strict=True)) if new else {}
-        made = np.stack(
-            [fresh[row] if row in fresh else self.kept[key].astype(np.int64) for row, key in enumerate(keys)]
-        )
-        for row, each in fresh.items():
-            if len(self.kept) < self.most:
-                self.kept[keys[row]] = each.astype(np.uint16 if self.tokens.count <= 1 << 16 else np.int64)
-        return made
-
-
-def check_tokens(tokens: Tokenizer, footage: Footage) -> None:
-    """Raises InvalidValueError for clips of another size, and for cells that are not square."""
-    if tokens.size != footage.size:
-        raise InvalidValueError(
-            f"clips must be {tokens.size} pixels high and wide for these tokens, got {footage.size}"
-        )
-    _, high, wide = tokens.net.plan.downsample
-    if high != wide:
-        raise InvalidValueError(f"tokens must be square cells, got {high} × {wide} pixels")
-
-
-def first_frames(frames: Array, device: str = "cpu") -> Tensor:
-    """uint8 [B, T, H, W, 3] → float [B, 3, H, W] in -0.5..0.5, of the first."""
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(frames[:, 0])).to(device).movedim(-1, 1).float() / 255 - 0.5
-
-
-def moving_cells(frames: Array, grid: tuple[int, int, int], still: float) -> Array:
-    """Which cells differ from the first frame: uint8 [B, T, H, W, 3] → bool [B, T', h, w].
-
-    still: mean difference over a cell's pixels in one of its frames, as a share of the range, up to which it stays
-    """
-    batch, length, height, width, _ = frames.shape
-    times, rows, columns = grid
-    change = np.abs(frames.astype(np.int16) - frames[:, :1].astype(np.int16)).mean(-1, dtype=np.float32)
-    blocks = change.reshape(batch, times, length // times, rows, height // rows, columns, width // columns)
-    found: Array = blocks.mean((4, 6)).max(2) > still * 255
-    return found

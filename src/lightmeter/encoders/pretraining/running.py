@@ -11,8 +11,9 @@ from typing import Any
 
 from lightmeter.assets.saving import ABOUT, ARRAYS, expect, load_model
 from lightmeter.encoders.pretraining.curve import Curve, Row
+from lightmeter.encoders.pretraining.sample_scores import first_windows, score_samples, write_strip
 from lightmeter.encoders.pretraining.schedule import Pretraining, Task
-from lightmeter.encoders.pretraining.tokenizer import Tokenizer
+from lightmeter.encoders.pretraining.tokenizer import TOKENS, Tokenizer
 from lightmeter.encoders.pretraining.windows import Footage
 from lightmeter.encoders.runtime import threads
 from lightmeter.engines.checkpoints import Checkpoints, differences
@@ -24,10 +25,11 @@ from lightmeter.meter.record import hash_of
 from lightmeter.parts import need
 from lightmeter.types import Array
 
-RUN, CURVE, CURVE_PICTURE = "run", "curve.jsonl", "curve.png"
+RUN, CURVE, CURVE_PICTURE, STRIP = "run", "curve.jsonl", "curve.png", "strip.png"
 _ROWS = 200
 _SCORES = 10
 _TELL_S = 0.5
+_LOOKED_AT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class PretrainRun:
 
     tokens: what is predicted · start: a folder whose weights are started from · seed, device: `cpu` or `cuda`
     anew: replace what stands there · tell: hears how it goes · checkpoint_s: seconds between two checkpoints
+    report: whether pictures are drawn and the net is diagnosed at the end
     """
 
     tokens: Tokenizer | None = None
@@ -58,6 +61,7 @@ class PretrainRun:
     anew: bool = False
     tell: Callable[[Told], None] | None = None
     checkpoint_s: float = 60.0
+    report: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +76,7 @@ class Pretrained:
 
 
 def pretrain(recipe: Pretraining, footage: Footage, out: Path, run: PretrainRun | None = None) -> Pretrained:
-    """Learn, and keep the net in a folder with `curve.jsonl` and `curve.png`; stopped or killed, the same call goes on.
+    """Learn, and keep the net in a folder with its curve and a strip; stopped or killed, the same call goes on.
 
     Checkpoints stand in OUT/run until the net does. Same everything, same seed: same bits, on one thread of one kind of
     machine. A net of another run that stands in OUT is not overwritten, unless `anew`. More steps are another run (the
@@ -104,13 +108,25 @@ def _learnt(learner: _Learner, out: Path, identity: Mapping[str, Any], run: Pret
         take_steps(learner, learner.recipe.steps, stop, checkpoints=checkpoints, tell=teller)
     learner.finish()
     cost = {**meter.cost.as_json(), "steps": learner.recipe.steps - teller.began}
+    told = _looked_at(learner.task, out) if run.report else {}
     figures = {name: value for name, value in learner.curve.last.items() if name != "step"}
-    about = {**identity, "figures": figures, "cost": cost, "macs": learner.task.macs}
+    about = {**identity, "figures": figures, "cost": cost, "macs": learner.task.macs, **told}
     learner.task.save(out, about)
     learner.curve.write(out / CURVE)
-    learner.curve.draw(out / CURVE_PICTURE, learner.recipe.spec.partition("/")[0])
+    if run.report:
+        learner.curve.draw(out / CURVE_PICTURE, learner.recipe.spec.partition("/")[0])
     checkpoints.clear()
     return Pretrained(out, about, learner.curve, learner.task, again=False)
+
+
+def _looked_at(task: Task, out: Path) -> dict[str, Any]:
+    """Diagnostics and scores on some windows, held out where there are such, and a strip of the first of them."""
+    clips = task.footage.learn if task.footage.held_out is None else task.footage.held_out
+    windows = first_windows(task.cut, clips, _LOOKED_AT)
+    made = task.shown(windows)
+    first = {name: each[0] for name, each in {"true": windows, **made}.items()}
+    write_strip(out / STRIP, first)
+    return {"diagnostics": task.diagnosed(windows), "samples": score_samples(windows, made)}
 
 
 class _Learner:
@@ -210,7 +226,7 @@ def fill(net: Any, arrays: Mapping[str, Array]) -> None:
 
 def _clear(out: Path) -> None:
     """Take away what a run left: nothing else in the folder."""
-    for name in (ABOUT, ARRAYS, CURVE, CURVE_PICTURE):
+    for name in (ABOUT, ARRAYS, CURVE, CURVE_PICTURE, STRIP):
         (out / name).unlink(missing_ok=True)
-    for name in (RUN, "tokens"):
+    for name in (RUN, TOKENS):
         shutil.rmtree(out / name, ignore_errors=True)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lightmeter.errors import InvalidValueError
 from lightmeter.parts import Spelled
+from lightmeter.types import Array
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lightmeter.encoders.pretraining.tokenizer import Tokenizer
-    from lightmeter.encoders.pretraining.windows import Footage
+    from lightmeter.encoders.pretraining.windows import Cut, Footage
     from lightmeter.nets.descent import DescentPlan
 
 
@@ -70,12 +71,25 @@ class Task(Protocol):
     footage: Footage
     macs: int
 
+    @property
+    def cut(self) -> Cut:
+        """How its windows are cut."""
+        ...
+
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """What is made smaller at a step, and figures to be told beside; a function of the net and the step."""
         ...
 
     def score(self) -> dict[str, float]:
         """Figures on clips that are held out, of the net as it stands; {} where none are."""
+        ...
+
+    def diagnosed(self, windows: Array) -> dict[str, Any]:
+        """What is told of the net at the end, by some windows uint8 [B, T, H, W, 3]; see `diagnostics`."""
+        ...
+
+    def shown(self, windows: Array) -> dict[str, Array]:
+        """What it makes of windows, by name (`recoded`, `predicted`): uint8 of the same shape."""
         ...
 
     def save(self, folder: Path, about: dict[str, Any]) -> None:

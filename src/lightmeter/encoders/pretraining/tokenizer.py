@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KIND = "vqvae"
+TOKENS = "tokens"
+"""The folder inside a predictor's that holds what it predicts."""
 Of = Literal["frames", "changes"]
 """What is tokenized: frames as they are, or what they differ by from the window's first, as video codecs do."""
 
@@ -34,6 +37,23 @@ def shown_pixels(made: Tensor, first: Tensor, of: Of) -> Tensor:
     """The way back: float [B, 3, T, H, W] and first frames uint8 [B, H, W, 3] → float [B, 3, T, H, W] in 0..1."""
     base = 0.5 if of == "frames" else first.movedim(-1, 1)[:, :, None].float() / 255
     return (made + base).clamp(0, 1)
+
+
+def filled(make: Callable[[], Any], arrays: Mapping[str, Array]) -> Any:
+    """A net with the weights of a model, in eval mode and frozen; nothing is drawn or allocated before they fit.
+
+    Raises RejectedFileError where names, types or shapes are others.
+    """
+    import torch
+
+    with torch.device("meta"):
+        net = make()
+    state = {
+        name: torch.from_numpy(expect(arrays, name, str(each.dtype).removeprefix("torch."), *each.shape).copy())
+        for name, each in net.state_dict().items()
+    }
+    net.load_state_dict(state, assign=True)
+    return net.eval().requires_grad_(requires_grad=False)
 
 
 class Tokenizer:
@@ -57,8 +77,6 @@ class Tokenizer:
     @classmethod
     def of_model(cls, arrays: Mapping[str, Array], about: Mapping[str, Any]) -> Self:
         """From what `load_model` gave."""
-        import torch
-
         from lightmeter.nets.vqvae import VqVae, VqVaePlan
 
         plan: Any = about.get("plan")
@@ -70,14 +88,7 @@ class Tokenizer:
             sizes = VqVaePlan(**{**plan, "downsample": tuple(plan["downsample"])})
         except (TypeError, InvalidValueError) as error:
             raise RejectedFileError("damaged", f"the plan of a tokenizer must fit: {str(error)[:200]}") from error
-        with torch.device("meta"):
-            net = VqVae(sizes)
-        state = {
-            name: torch.from_numpy(expect(arrays, name, str(each.dtype).removeprefix("torch."), *each.shape).copy())
-            for name, each in net.state_dict().items()
-        }
-        net.load_state_dict(state, assign=True)
-        net.eval().requires_grad_(requires_grad=False)
+        net = filled(partial(VqVae, sizes), arrays)
         frames, every, height, width = (expect_count(about, name) for name in ("frames", "every", "height", "width"))
         return cls(net, of, Cut(frames, every), (height, width))
 
@@ -117,6 +128,10 @@ class Tokenizer:
                 pixels = seen_pixels(torch.from_numpy(window[None]).to(device), self.of)
                 made[row] = self.net.encode(pixels)[0].cpu().numpy()
         return made
+
+    def recoded(self, windows: Array) -> Array:
+        """Windows through their codes and back, uint8 [B, T, H, W, 3]: the best that a predictor of codes can show."""
+        return self.pictures(self.codes(windows), windows[:, 0])
 
     def pictures(self, codes: Array, first: Array) -> Array:
         """Codes int64 [B, T', h, w] and first frames uint8 [B, H, W, 3] → uint8 [B, T, H, W, 3]."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lightmeter.encoders.pretraining.cells import STILL, moving_cells
+from lightmeter.encoders.pretraining.diagnostics import diagnosed_codes, ranks
 from lightmeter.encoders.pretraining.schedule import Scheduled
 from lightmeter.encoders.pretraining.tokenizer import Of, Tokenizer, seen_pixels, shown_pixels
 from lightmeter.encoders.pretraining.windows import Cut, Draw, Footage
@@ -122,6 +124,23 @@ class VqVaeTask:
                 counts += torch.bincount(made.codes.flatten(), minlength=self.recipe.codes).float().cpu()
         used = {"codes_used": float((counts > 0).sum()), "perplexity": float(perplexity(counts))}
         return {"loss": loss, **sums.result(), **used}
+
+    def diagnosed(self, windows: Array) -> dict[str, Any]:
+        """How codes are used, and how many directions there are before quantisation."""
+        import torch
+
+        self.net.eval()
+        tokens = self.tokenizer()
+        with torch.inference_mode():
+            maps = ({"before": self.net.latents(self._seen(each[None]))} for each in windows)
+            moves = moving_cells(windows, tokens.grid, STILL)
+            codes = diagnosed_codes(tokens.codes(windows), tokens.count, moves)
+            return {"codes": codes, "effective_rank": ranks(maps)}
+
+    def shown(self, windows: Array) -> dict[str, Array]:
+        """Windows through their codes and back: uint8 [B, T, H, W, 3]."""
+        self.net.eval()
+        return {"recoded": self.tokenizer().recoded(windows)}
 
     def _seen(self, windows: Array) -> Tensor:
         import torch

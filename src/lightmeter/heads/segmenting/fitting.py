@@ -13,10 +13,11 @@ import numpy as np
 from lightmeter.encoders.runtime import threads
 from lightmeter.engines.checkpoints import Checkpoints
 from lightmeter.engines.order import Order
+from lightmeter.engines.steps import take_steps
 from lightmeter.engines.stop import Stop
-from lightmeter.errors import InvalidValueError, RejectedFileError
+from lightmeter.errors import InvalidValueError
 from lightmeter.heads.segmenting.dual import LinearDual
-from lightmeter.heads.segmenting.learning import FeatureSource, FrameSource, MaskLearner, Source
+from lightmeter.heads.segmenting.learning import Batches, FeatureSource, FrameSource, MaskLearner, Source
 from lightmeter.heads.segmenting.prepared import Changes, Prepared, channel_moments, prepared
 from lightmeter.heads.segmenting.protocol import one_stride
 from lightmeter.heads.segmenting.segmenter import Segmenter
@@ -177,14 +178,9 @@ class _Fit:
         torch.default_generator.manual_seed(self.seed)
         whole, learning, source = self._nets()
         loss = self.training.loss.ready_mask(self.share)
-        learner = MaskLearner(learning, self.training, loss, self.seed)
-        finished = None if self.checkpoints is None else self.checkpoints.finished(0)
-        if finished is not None:
-            learner.restore(finished, self.training.steps)
-            return whole
-        self._learn(learner, source, stop)
-        if self.checkpoints is not None:
-            self.checkpoints.finish(0, learner.state())
+        learner = MaskLearner(learning, self.training, loss, Batches(source, self.order), self.seed)
+        tell = None if self.run.tell is None else _Teller(learner, self.run.tell)
+        take_steps(learner, self.training.steps, stop, checkpoints=self.checkpoints, tell=tell)
         return whole
 
     def _nets(self) -> tuple[Any, Any, Source]:
@@ -229,36 +225,19 @@ class _Fit:
             FeatureSource({KERNEL: kernel}, train.masks),
         )  # fmt: skip
 
-    def _learn(self, learner: MaskLearner, source: Source, stop: Stop) -> None:
-        steps = self.training.steps
-        start = self._resumed(learner)
-        losses: list[float] = []
-        said_s = time.monotonic()
-        for step in range(start, steps):
-            inputs, masks = source.batch(step, self.order.rows(step))
-            loss, logits = learner.step(step, inputs, masks)
-            losses.append(loss)
-            now_s, ends = time.monotonic(), step + 1 == steps
-            if self.run.tell and (ends or now_s - said_s >= _TELL_S):
-                self.run.tell(MaskTold(step + 1, steps, start, float(np.mean(losses)), _iou(logits, masks)))
-                losses, said_s = [], now_s
-            if ends:
-                return
-            if self.checkpoints is not None and (stop.asked() or self.checkpoints.due):
-                self.checkpoints.keep(0, step + 1, learner.state())
-            if stop.asked():
-                raise KeyboardInterrupt
 
-    def _resumed(self, learner: MaskLearner) -> int:
-        """The step to go on from."""
-        found = None if self.checkpoints is None else self.checkpoints.latest(0)
-        if found is None:
-            return 0
-        arrays, steps = found
-        if steps >= self.training.steps:
-            raise RejectedFileError("damaged", f"a checkpoint must be within {self.training.steps} steps, got {steps}")
-        learner.restore(arrays, steps)
-        return steps
+class _Teller:
+    """Tells now and then, and at the end."""
+
+    def __init__(self, learner: MaskLearner, tell: Callable[[MaskTold], None]) -> None:
+        self.learner, self.tell, self.said_s = learner, tell, time.monotonic()
+
+    def __call__(self, done: int, began: int) -> None:
+        now_s, steps, last = time.monotonic(), self.learner.training.steps, self.learner.last
+        if last is not None and (done == steps or now_s - self.said_s >= _TELL_S):
+            losses, self.learner.losses = self.learner.losses, []
+            self.tell(MaskTold(done, steps, began, float(np.mean(losses)), _iou(*last)))
+            self.said_s = now_s
 
 
 def _iou(logits: Any, masks: Array) -> float:

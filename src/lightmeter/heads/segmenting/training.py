@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lightmeter.errors import InvalidValueError
 from lightmeter.heads.segmenting.losses import MaskBceDice, MaskLoss
 from lightmeter.parts import Spelled
+
+if TYPE_CHECKING:
+    from lightmeter.nets.descent import DescentPlan
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,13 @@ class MaskTraining(Spelled):
         >>> [round(MaskTraining(lr=1.0, steps=4, warm_up=0.5).rate(step), 3) for step in range(4)]
         [0.5, 1.0, 1.0, 0.5]
         """
-        rising = math.ceil(self.warm_up * self.steps)
-        if step < rising:
-            return self.lr * (step + 1) / rising
-        if self.schedule == "constant":
-            return self.lr
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, self.steps - rising)))
+        from lightmeter.nets.descent import rate_at
+
+        falls = self.schedule == "cosine"
+        return rate_at(step, self.steps, lr=self.lr, warm_up=self.warm_up, falls=falls)
+
+    def descent(self) -> DescentPlan:
+        """The optimiser."""
+        from lightmeter.nets.descent import DescentPlan
+
+        return DescentPlan(self.optimiser, self.weight_decay, self.clip, self.momentum)

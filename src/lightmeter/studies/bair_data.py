@@ -1,0 +1,182 @@
+"""The sets of the study `bair`: a simulated arm, moving shapes, or the user's own frames and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from lightmeter.assets.files import locked
+from lightmeter.errors import InvalidValueError, LightmeterError
+from lightmeter.heads.segmenting.probed import Probed, probed_clips
+from lightmeter.media.clip_set import ClipSet, open_clips, split_by_group
+from lightmeter.media.labelled_clips import is_clip_folder, open_any_clips, open_labelled
+from lightmeter.media.simulate import PART_CLIPS, Wanted, simulate
+from lightmeter.meter.record import hash_of
+from lightmeter.studies.features import Tell
+from lightmeter.types import Array
+
+DATA_SEED = 60_000
+"""Our sets are simulated by this and the study's seed: the packaged encoder has seen clips of other seeds alone."""
+PAPER_SIZE = (64, 64)
+PARTS = ("train", "valid", "test", "shift")
+_WAIT_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much of a simulated set is used. scenes, shift: kinds of `media.simulate`, "" for no shift
+
+    clips: in all, of which so many are held out: `valid` (thresholds, choices), `test`; shifted: clips of `shift`
+    labels: frames to learn from, one a clip; all that is not held out is there for pretraining
+    """
+
+    scenes: str
+    shift: str
+    clips: int
+    valid: int
+    test: int
+    shifted: int
+    labels: int
+    frames: int
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class BairSet:
+    """What the study runs on. clips: to pretrain on, of scenes that are in neither valid nor test; None: none there
+
+    no_clips, no_shift: why not
+    """
+
+    name: str
+    parts: Mapping[str, Probed]
+    clips: ClipSet | None
+    source: str
+    licence: str
+    no_clips: str = ""
+    no_shift: str = ""
+
+    @property
+    def data_hash(self) -> str:
+        """Of all that is learnt from and scored on."""
+        clips = "" if self.clips is None else self.clips.fingerprint
+        return hash_of([clips, {name: each.fingerprint for name, each in self.parts.items()}])
+
+    @property
+    def said(self) -> str:
+        """One line about it."""
+        counts = ", ".join(f"{len(each)} {name}" for name, each in self.parts.items())
+        clips = 0 if self.clips is None else len(self.clips)
+        height, width = self.parts["test"].frames.masks.shape[1:]
+        return (
+            f"{self.name}: frames {counts}; {clips} clips to pretrain on; scored at {height} × {width} · {self.source}"
+        )
+
+
+# -- simulated ------------------------------------------------------------------------------------------------------
+
+
+def simulated(counts: Counts, folder: Path, *, seed: int, tell: Tell) -> BairSet:
+    """Clips that are simulated into `folder` (and found there again), split by scene.
+
+    Raises MissingExtraError where the simulator is missing; without its shift alone, the rest stands.
+    """
+    whole = _clips(counts.scenes, counts.clips, counts, folder, seed, tell)
+    scenes = np.unique(whole.scenes)
+    a_scene = len(whole) / len(scenes)
+    held = max(1, round((counts.valid + counts.test) / a_scene))
+    learn, kept = split_by_group(whole.scenes, count=held, seed=seed)
+    valid, test = split_by_group(whole.scenes[kept], share=counts.test / (counts.valid + counts.test), seed=seed)
+    clips = whole.take(learn)
+    some = np.sort(np.random.default_rng([seed, 1]).permutation(len(clips))[: counts.labels])
+    parts = {
+        "train": _probed(clips.take(some), seed=seed),
+        "valid": _probed(whole.take(kept[valid]), seed=seed),
+        "test": _probed(whole.take(kept[test]), seed=seed),
+    }
+    why = "" if counts.shift else "no other family of scenes at this scale"
+    if counts.shift:
+        try:
+            parts["shift"] = _probed(_clips(counts.shift, counts.shifted, counts, folder, seed, tell), seed=seed)
+        except LightmeterError as error:
+            why = str(error)
+    source = f"`segment simulate` {counts.scenes}, seed {DATA_SEED + seed}"
+    return BairSet(counts.scenes, parts, clips, source, "none needed: simulated", no_shift=why)
+
+
+def _clips(scenes: str, clips: int, counts: Counts, folder: Path, seed: int, tell: Tell) -> ClipSet:
+    wanted = Wanted(scenes, clips, counts.frames, counts.size, 2, DATA_SEED + seed)
+    place = folder / f"{scenes}-{wanted.frames}x{wanted.size}-{wanted.seed}-{clips}"
+    place.mkdir(parents=True, exist_ok=True)
+    with locked(place / ".lock", wait_s=_WAIT_S):
+        simulate(place, wanted, tell=partial(_told, tell, scenes, [0], clips))
+    return open_clips(place)
+
+
+def _told(tell: Tell, scenes: str, done: list[int], clips: int, count: int, kept: bool) -> None:
+    before, done[0] = done[0], done[0] + count
+    if not kept and (done[0] // PART_CLIPS > before // PART_CLIPS or done[0] == clips):
+        tell(f"simulated {done[0]} of {clips} clips of {scenes}")
+
+
+def _probed(clips: ClipSet, *, seed: int) -> Probed:
+    """One frame of each clip with everything that is known of it."""
+    has = {
+        "robot": clips.labels,
+        "objects": clips.labels,
+        "moving": clips.flow,
+        "depth": clips.depth,
+        "flow": clips.flow,
+    }
+    return probed_clips(clips, [task for task, each in has.items() if each is not None], seed=seed)
+
+
+# -- the user's -----------------------------------------------------------------------------------------------------
+
+
+def user_set(folder: Path, *, seed: int) -> BairSet:
+    """Frames and masks of the user: `folder/frames` and `folder/masks` (or `masks.json`), and `folder/clips`, if there.
+
+    clips: BAIR's softmotion30_44k, HDF5, videos, or a folder of `segment simulate`; or the folder itself is one of the
+    latter.  Frames are brought to 64 × 64.  A tenth of the groups is for thresholds, a fifth is the test; pictures of
+    one sub-folder are a group, those at the top stand alone.
+    Raises what the readers raise, and InvalidValueError where there are too few groups.
+    """
+    if is_clip_folder(folder):
+        return _user_clips(folder, open_clips(folder), seed)
+    masks = folder / "masks.json" if (folder / "masks.json").is_file() else folder / "masks"
+    whole = open_labelled(folder / "frames", masks, size=PAPER_SIZE).value
+    learn, valid, test = _three_ways(whole.groups, seed)
+    parts = {
+        name: Probed(whole.take(rows), {"robot": whole.masks[rows]})
+        for name, rows in zip(PARTS, (learn, valid, test), strict=False)
+    }
+    clips, why = None, f"there is no {folder / 'clips'}"
+    if (folder / "clips").exists():
+        clips, why = open_any_clips(folder / "clips").value, ""
+    shift = "no second family of scenes comes with your data"
+    return BairSet(folder.name, parts, clips, f"your {folder.name}", "as its owner says", why, shift)
+
+
+def _user_clips(folder: Path, whole: ClipSet, seed: int) -> BairSet:
+    learn, valid, test = _three_ways(whole.scenes, seed)
+    parts = {
+        name: _probed(whole.take(rows), seed=seed) for name, rows in zip(PARTS, (learn, valid, test), strict=False)
+    }
+    shift = "no second family of scenes comes with your data"
+    return BairSet(
+        folder.name, parts, whole.take(learn), f"your {folder.name}", "as its owner says", no_shift=shift
+    )  # fmt: skip
+
+
+def _three_ways(groups: Array, seed: int) -> tuple[Array, Array, Array]:
+    count = len(np.unique(groups))
+    if count < 5:
+        raise InvalidValueError(f"a study needs frames of 5 scenes or more, got {count}: name more folders of pictures")
+    learn, kept = split_by_group(groups, share=0.3, seed=seed)
+    valid, test = split_by_group(groups[kept], share=2 / 3, seed=seed)
+    return learn, kept[valid], kept[test]
