@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraint
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 
-.PHONY: demo check check-slow bench clean
+.PHONY: demo check check-slow bench future-codes clean
 
 demo: .venv/.demo  ## index real media, search it, write a page and say where to look
 	$(BIN)/lightmeter assets add tuxpaint-stamps || echo 'going on without Tux Paint stamps'
@@ -23,6 +23,17 @@ check-slow: .venv/.slow  ## the long proofs; figures go to docs/results
 bench: .venv/.bench  ## the benchmarks; ratios to the terminal, JSON to docs/results
 	$(BIN)/lightmeter assets add tuxpaint-stamps minilm opencv-doc
 	for bench in benchmarks/*.py; do $(BIN)/python $$bench || exit 1; done
+
+FUTURE := build/future-codes
+future-codes: .venv/.slow  ## the packaged video encoder from nothing, about 40 CPU-minutes; stopped, it goes on
+	$(BIN)/lightmeter segment simulate $(FUTURE)/clips --clips 1000 --seed 1
+	$(BIN)/lightmeter segment simulate $(FUTURE)/held-out --clips 150 --clips-a-scene 1 --seed 9001
+	$(BIN)/lightmeter segment pretrain $(FUTURE)/clips --held-out $(FUTURE)/held-out --out $(FUTURE)/tokens --steps 900 \
+	  --net 'vqvae/of=changes,frames=8,every=2,downsample=[4,2,2],hiddens=48,layers=0,codes=256,least_use=0.1'
+	$(BIN)/lightmeter segment pretrain $(FUTURE)/clips --held-out $(FUTURE)/held-out --out $(FUTURE)/net --steps 2000 \
+	  --tokens $(FUTURE)/tokens --net 'future/blank=1.0,motion=1.0,layers=0,width=48'
+	$(BIN)/python -c "from lightmeter.encoders.pretraining.packing import pack; \
+	  pack('$(FUTURE)/net', 'src/lightmeter/encoders/kept/future_codes')"
 
 clean:
 	rm -rf .venv demo

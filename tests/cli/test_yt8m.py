@@ -7,8 +7,13 @@ import pytest
 from click.testing import CliRunner
 
 from lightmeter.cli.main import cli
+from lightmeter.errors import InvalidValueError
+from lightmeter.heads.examples import Block
 from lightmeter.library.example_set import open_set
+from lightmeter.library.example_writing import ShardRows, write_set
+from lightmeter.library.labelled import open_examples
 from lightmeter.library.yt8m.kaggle import write_answers
+from lightmeter.types import Labels
 
 
 def run(*arguments, code=0):
@@ -59,7 +64,7 @@ def test_generate_frames_as_records_and_convert_them(tmp_path):
     assert len(made.label_names) == 20
     assert [block.kind for block in made.blocks] == ["frames", "frames"]
     run("convert", tmp_path / "set", tmp_path / "back", "--to", "tfrecord", "--gzip", "--id-key", "video_id", "-q")
-    names = ["00000.tfrecord.gz", "vocabulary.csv", "words.jsonl"]
+    names = ["00000.tfrecord.gz", "records.json", "vocabulary.csv", "words.jsonl"]
     assert [path.name for path in sorted((tmp_path / "back").iterdir())] == names
 
 
@@ -95,6 +100,91 @@ def test_parquet(tmp_path, data):
 def test_options_that_do_not_fit_are_refused(tmp_path, data, arguments, said):
     filled = [each.format(data=data, out=tmp_path / "out") for each in arguments]
     assert said in run("convert", *filled, code=2).output
+
+
+@pytest.mark.parametrize(
+    ("level", "arguments", "said"),
+    [
+        ("video", ["--max-frames", "3"], "--max-frames is for records of frames"),
+        ("frame", ["--store", "uint8"], "--store is for records of whole videos"),
+    ],
+)
+def test_options_for_another_level_are_refused(tmp_path, level, arguments, said):
+    small = ["--videos", 4, "--classes", 5, "--max-frames", 2, "-q"]
+    run("generate", tmp_path / "gt", *small, "--format", "tfrecord", "--level", level)
+    with pytest.raises(InvalidValueError, match=said):
+        run("convert", tmp_path / "gt" / "train", tmp_path / "out", *arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def wide_set(folder, level, sound=True):
+    """Three videos of 1,280 and 384 numbers."""
+    chance = np.random.default_rng(0)
+    dims = {"visual": 1280, "audio": 384} if sound else {"visual": 1280}
+    blocks = [
+        Block(name, "features" if level == "video" else "frames", dim, f"of {name}") for name, dim in dims.items()
+    ]
+    lengths = np.array([2, 1, 3]) if level == "frame" else None
+    values = {
+        name: chance.normal(size=(3, dim)).astype(np.float32)
+        if lengths is None
+        else chance.integers(0, 256, (6, dim), np.uint8)
+        for name, dim in dims.items()
+    }
+    rows = ShardRows(list("abc"), values, Labels.of([[0], [1], [0, 1]], 2), lengths=lengths)
+    return write_set(folder, blocks, ["cat", "dog"], [rows])
+
+
+@pytest.mark.parametrize("level", ["video", "frame"])
+def test_a_set_of_any_width_goes_to_records_and_back(tmp_path, level):
+    made = wide_set(tmp_path / "set", level)
+    run("convert", tmp_path / "set", tmp_path / "raw", "--to", "tfrecord", "-q")
+    done = run("convert", tmp_path / "raw", tmp_path / "back")
+    assert f"visual of 1280, audio of 384, says {tmp_path / 'raw' / 'records.json'}" in done.stderr
+    back = open_set(tmp_path / "back")
+    assert (back.blocks, back.fingerprint) == (made.blocks, made.fingerprint)
+
+
+def test_widths_beside_records_are_held_to_what_they_may_be(tmp_path):
+    wide_set(tmp_path / "set", "video", sound=False)
+    run("convert", tmp_path / "set", tmp_path / "raw", "--to", "tfrecord", "-q")
+    run("convert", tmp_path / "raw", tmp_path / "back", "-q")
+    back = open_set(tmp_path / "back")
+    assert [(each.name, each.dim) for each in back.blocks] == [("visual", 1280), ("audio", 128)]
+    assert back.present.tolist() == [[True, False]] * 3
+    told = tmp_path / "raw" / "records.json"
+    said = json.loads(told.read_text())
+    for wrong in (
+        "[",
+        "{}",
+        {**said, "blocks": [{"name": "visual", "dim": 0, "made_by": ""}]},
+        {**said, "schema": "x"},
+    ):
+        told.write_text(wrong if isinstance(wrong, str) else json.dumps(wrong))
+        with pytest.raises(ValueError, match=r"records\.json must"):
+            run("convert", tmp_path / "raw", tmp_path / "again", "-q")
+    told.write_text(json.dumps({**said, "blocks": [{"name": "visual", "dim": 12, "made_by": ""}]}))
+    wide_set(tmp_path / "set2", "video")
+    run("convert", tmp_path / "set2", tmp_path / "raw2", "--to", "tfrecord", "-q")
+    with pytest.raises(InvalidValueError, match="records must be of the same blocks, got .* which differ"):
+        run("convert", tmp_path / "raw", tmp_path / "raw2", tmp_path / "again", "-q")
+
+
+def test_a_table_is_written_over_nothing_but_a_table(tmp_path, data):
+    pytest.importorskip("pyarrow")
+    for _ in range(2):
+        run("convert", data / "test", tmp_path / "a.parquet", "--to", "parquet", "-q")
+    (tmp_path / "notes.txt").write_text("mine")
+    for name in ("notes.txt", "data"):
+        with pytest.raises(InvalidValueError, match="OUT must be new or a Parquet file, got"):
+            run("convert", data / "test", tmp_path / name, "--to", "parquet", "-q")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_an_empty_set_is_called_so(tmp_path):
+    write_set(tmp_path / "none", [Block("visual", "features", 2)], ["a"], [])
+    with pytest.raises(InvalidValueError, match="DATA must hold items, got .*none, a set without any"):
+        open_examples(tmp_path / "none", labelled=False)
 
 
 def test_evaluate(tmp_path, data):

@@ -231,10 +231,19 @@ def test_what_does_not_fit_is_told(few, tmp_path):
     assert (code, "has no words.jsonl" in err) == (2, True)
     code, _, err = words(few, "out4", "--clusters", 0, "--length", 0, "-q")
     assert (code, "a block to make" in err) == (1, True)
+    for unheard in (("--metric", "l1"), ("--seed", 1)):
+        code, _, err = words(few, "out5", "--clusters", 0, "--length", 5, *unheard, "-q")
+        assert (code, f"{unheard[0]} is for the block keywords, which --clusters 0 leaves out" in err) == (2, True), err
+    assert not any((few / name).exists() for name in ("again", "big", "out2", "out3", "out4", "out5")), "no trace"
     (few / "full").mkdir()
     (few / "full" / "letter.txt").write_text("keep me")
     assert "must be empty" in words(few, "full", "--clusters", 3, "-q")[2]
+    assert [path.name for path in (few / "full").iterdir()] == ["letter.txt"]
     assert (few / "full" / "letter.txt").read_text() == "keep me"
+    code, _, err = run(
+        "yt8m", "words", few / "set", few / "texts.jsonl", "--out", few / "out6", "--vectors", few / "full"
+    )
+    assert (code, "word vectors must be glove, a file, or a folder that was saved" in err) == (1, True), err
 
 
 # -- train and test ---------------------------------------------------------------------------------------------------

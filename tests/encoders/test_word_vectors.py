@@ -6,6 +6,7 @@ import os
 import pickle
 import struct
 import sys
+import time
 import tracemalloc
 import types
 from unittest import mock
@@ -403,3 +404,18 @@ def test_the_packaged_glove():
     unit = vectors.table / np.maximum(np.linalg.norm(vectors.table, axis=1, keepdims=True), 1e-9)
     cat, dog, treaty = vectors.numbers(["cat", "dog", "treaty"])
     assert unit[cat] @ unit[dog] > 0.8 > 0.3 > unit[cat] @ unit[treaty]
+
+
+@pytest.mark.parametrize("bomb", [b"(", b"N"])
+def test_a_pickle_that_only_piles_up_is_refused_at_once(tmp_path, bomb):
+    (tmp_path / "bomb.kv").write_bytes(b"\x80\x02" + bomb * 5_000_000)
+    start = time.process_time()
+    with pytest.raises(UnsafeFileError, match=r"bomb\.kv: a pickle must hold at most 100,000 unfinished values"):
+        read_vectors(tmp_path / "bomb.kv")
+    assert time.process_time() - start < 2
+
+
+def test_a_pickle_that_is_broken_is_named(tmp_path):
+    (tmp_path / "broken.kv").write_bytes(b"\x80\x02NN.")
+    with pytest.raises(RejectedFileError, match=r"broken-pickle: broken\.kv: it does not end with one value"):
+        read_vectors(tmp_path / "broken.kv")

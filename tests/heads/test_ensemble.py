@@ -208,6 +208,20 @@ def test_members_that_do_not_fit_are_refused():
         EnsembleClassifier((own, fitted("sound")), Mean()).scores(batch)
 
 
+def test_a_member_that_is_asked_always_answers():
+    """NaN is for tables that were cut: of a member it comes of NaN in the data, whatever the others say."""
+    data, members = examples(), (fitted("sound"), fitted("sight"))
+    data.values["sight"][7, 1] = NAN
+    for how in (Mean(), Mean("skip"), Max()):
+        both = EnsembleClassifier(members, how)
+        view = both.view(data)
+        with pytest.raises(InvalidValueError, match="numbers, got NaN of member 2, moe/experts=1"):
+            both.scores(view.batch(np.arange(20)))
+        assert np.isfinite(both.scores(view.batch(np.arange(20, 40)))).all()
+    with pytest.raises(InvalidValueError, match="got NaN of member 2"):
+        fit_ensemble(members, ForestVotes(trees=3), data)
+
+
 def test_a_member_that_was_exchanged_is_refused(tmp_path):
     EnsembleClassifier((fitted("sight"), fitted("sight", seed=1)), Mean()).save(tmp_path)
     fitted("sight", seed=2).save(tmp_path / "members" / "1")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from lightmeter.heads.learner import Learner
 from lightmeter.heads.losses import CrossEntropy
 from lightmeter.heads.moe import Moe
 from lightmeter.heads.text_heads import KeywordMlp
-from lightmeter.heads.training import Adam, Plan, fit_net, told_text
+from lightmeter.heads.training import Adam, Plan, few_steps, fit_net, told_text
 from lightmeter.metrics.ranking import VideoScores
 from lightmeter.parts import build
 from lightmeter.types import Labels
@@ -366,6 +368,54 @@ def test_a_loss_that_runs_away_is_told():
     examples = labelled()
     with pytest.raises(InvalidValueError, match="loss must stay finite"):
         fit_net(KeywordMlp(widths=(8,)), examples, training=Adam(lr=1e30, clip_by="off", batch=32, precision="float32"))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_data_that_are_no_numbers_are_told_as_such(wrong):
+    """It is not the rate that is to blame."""
+    examples = labelled()
+    examples.values["audio"][3, 2] = wrong
+    with pytest.raises(InvalidValueError, match=r"^audio must be finite, .* in 1 of the 200 examples of step 0: check"):
+        fit_net(Moe(), examples, training=Adam(precision="float32"))
+
+
+def test_a_teacher_that_is_no_good_is_told_as_such():
+    class Lost:
+        def scores(self, batch):
+            return np.full((len(batch), 11), np.nan, np.float32)
+
+    with pytest.raises(InvalidValueError, match="^what the teacher says must be finite, got NaN"):
+        fit_net(Moe(), labelled(), training=Adam(distil=0.5, precision="float32"), plan=Plan(teacher=Lost()))
+
+
+def test_few_steps_are_told_once_all_is_checked(tmp_path):
+    examples, told = labelled(30), []
+    plan, quick = Plan(note=told.append), Adam(batch=30, epochs=2, precision="float32")
+    for head, training, more in (
+        (build("nextvlad"), quick, plan),
+        (Moe(), Adam(distil=0.5), plan),
+        (Moe(), quick, replace(plan, class_shard=3)),
+        (Moe(), quick, replace(plan, only=1)),
+        (KeywordMlp(), replace(quick, clip_by="class"), plan),
+    ):
+        with pytest.raises(InvalidValueError):
+            fit_net(head, examples, training=training, plan=more)
+    assert not told
+    first = fit_net(Moe(), examples, training=quick, plan=plan, folder=tmp_path)
+    assert first
+    assert told == [few_steps(quick, 30)]
+    with pytest.raises(InvalidValueError):
+        fit_net(Moe(), examples, training=replace(quick, l2=0.1), plan=plan, folder=tmp_path)
+    assert len(told) == 1
+
+
+def test_a_training_that_is_told_can_be_pasted_into_a_shell():
+    plain, nested = Adam(), build("adam/loss=(logit-adjusted/tau=1.0)", "training")
+    for training in (plain, nested):
+        words = shlex.split(few_steps(training, 30).partition("try ")[2])
+        assert words[0] == "--training"
+        assert build(words[1], "training") == replace(training, batch=30, epochs=300)
+        assert len(words) == 2
 
 
 def test_what_is_refused():

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 
 from lightmeter.errors import InvalidValueError
-from lightmeter.metrics.bootstrap import MEASURES, _Weighted, bootstrap, paired_difference
+from lightmeter.metrics.bootstrap import (
+    MEASURES,
+    SHARE,
+    _Weighted,
+    bootstrap,
+    difference_range,
+    interval_of,
+    paired_difference,
+)
 from lightmeter.metrics.ranking import VideoScores
+from lightmeter.metrics.resampling import compared_rows
 from lightmeter.types import Labels
 
 
@@ -79,6 +88,49 @@ def test_of_several_seeds_it_is_the_mean_with_both_kinds_of_chance():
     assert (same[0].low, same[0].high) == pytest.approx((same[1].low, same[1].high)), "no chance in learning"
     zero = paired_difference(by_seed, by_seed, rounds=20)["gap"]
     assert (zero.value, zero.low, zero.high) == (0, 0, 0), "both draw the same seeds"
+
+
+def test_bounds_stay_within_what_a_measure_can_be():
+    """Eight videos, all right but one: rounds give less than the value, so that less their bias they pass 1."""
+    labels = Labels.of([[at % 4] for at in range(8)], 4)
+    scores = np.full((8, 4), 0.1, np.float32)
+    scores[np.arange(8), np.arange(8) % 4] = 0.9
+    wrong, good = scores.copy(), VideoScores(4).update(scores, labels)
+    wrong[0] = wrong[0, ::-1]
+    near, none = VideoScores(4).update(wrong, labels), VideoScores(4).update(1 - scores, labels)
+    passed = 0
+    for system in (near, none, good):
+        for seed in range(6):
+            own, less = bootstrap(system, rounds=40, seed=seed), paired_difference(system, none, rounds=40, seed=seed)
+            assert all(0 <= each.low <= each.high <= 1 for each in own.values())
+            assert all(-1 <= each.low <= each.high <= 1 for each in less.values())
+            passed += sum(each.high == 1 > each.value for each in own.values())
+    assert passed, "some were cut"
+
+
+def test_a_bound_is_cut_where_the_measure_ends_and_nowhere_else():
+    drawn_ = np.array([0.6, 0.7, 0.8, 0.9])  # mean 0.75: a bias of −0.2 lifts all by it
+    free = interval_of(0.95, drawn_, 0.9, (-np.inf, np.inf))
+    cut = interval_of(0.95, drawn_, 0.9, SHARE)
+    assert free.high == pytest.approx(1.085)
+    assert (cut.low, cut.high, cut.bias) == (free.low, 1.0, free.bias)
+    assert interval_of(-0.95, -drawn_, 0.9, difference_range(SHARE)).low == -1
+    assert difference_range((0.0, np.inf)) == (-np.inf, np.inf)
+
+
+def test_measures_of_pictures_are_cut_to_their_own_ranges():
+    """1 − |2m − 1| of the mean m is 1 at a half and less in every round: less its bias the interval passes 1."""
+    rows = np.array([[0.0, 1.0], [1.0, 1.0]] * 10)
+
+    def peak(sums):
+        made = 1 - np.abs(2 * sums[..., 0] / sums[..., 1] - 1)
+        return np.stack([made, made], axis=-1)
+
+    free = (-np.inf, np.inf)
+    (own, _), (_, less) = compared_rows([rows, rows * [0, 1]], peak, {"share": SHARE, "free": free}, rounds=60)
+    assert own["free"].high > 1 == own["share"].high
+    assert own["free"].low == own["share"].low
+    assert less["free"].low < -1 == less["share"].low
 
 
 def test_where_only_seeds_differ_the_rounds_are_means_of_drawn_seeds():

@@ -21,6 +21,8 @@ MOST_OPCODES = 2_500_000
 MOST_PICKLE_BYTES = 64 << 20
 MOST_INT_BITS = 128
 MOST_DIMENSIONS = 32
+MOST_HELD = 100_000
+"""Values and marks on the stack: picklers put 1,000 items at a time into what holds them."""
 
 BFLOAT16 = "bfloat16"
 """numpy has no such type: the 16 bits are kept until they are widened to float32."""
@@ -155,6 +157,8 @@ def load(
                 )
             argument = _argument(opcode, stream)
             machine.step(opcode.name, argument)
+            if len(machine.stack) + len(machine.marks) > MOST_HELD:
+                raise UnsafeFileError(f"a pickle must hold at most {MOST_HELD:,} unfinished values: refused")
             if opcode.name == "STOP":
                 return machine.result()
     except (UnsafeFileError, RejectedFileError):

@@ -37,7 +37,10 @@ def read_keyed_vectors(path: Path | str) -> tuple[list[str | None], Array]:
     path = Path(path)
     with path.open("rb") as file:
         stream = BoundedStream(file, os.fstat(file.fileno()).st_size, limit_bytes=MOST_PICKLE_BYTES)
-        made = load(stream, _elsewhere, GENSIM, most=MOST_OPCODES)
+        try:
+            made = load(stream, _elsewhere, GENSIM, most=MOST_OPCODES)
+        except RejectedFileError as error:
+            raise RejectedFileError(error.code, f"{path.name}: {error.detail}") from error
     if not isinstance(made, Record) or made.name not in _KEYED or not isinstance(made.state, dict):
         raise RejectedFileError("unknown-format", f"{path.name} must hold gensim's KeyedVectors, it does not")
     words = next((made.state[name] for name in _WORDS if name in made.state), None)

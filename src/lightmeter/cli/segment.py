@@ -7,6 +7,7 @@ import click
 from lightmeter.cli.segment_fit import fit
 from lightmeter.cli.segment_predict import predict
 from lightmeter.cli.segment_pretrain import pretrain
+from lightmeter.cli.segment_probe import probe
 from lightmeter.cli.segment_sample import sample
 from lightmeter.cli.segment_simulate import simulate
 
@@ -23,4 +24,5 @@ segment.add_command(fit)
 segment.add_command(predict)
 segment.add_command(pretrain)
 segment.add_command(sample)
+segment.add_command(probe)
 segment.add_command(simulate)

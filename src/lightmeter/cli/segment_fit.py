@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 _OF_SWEEP = ("how", "draws")
 DEFAULT_ENCODER = "future-codes/maps=[stride2,stride4,stride8]"
-DEFAULT_HEAD = "multi-scale"
+DEFAULT_HEAD = "multi-scale/stride=4,width=32,blocks=2"
 
 
 @click.command(
     epilog="Examples: `lightmeter segment fit FRAMES MASKS --out MODEL` · `lightmeter segment fit street.mp4 motion "
-    "--out MODEL --size 96x128` · `lightmeter segment fit CLIPS robot --out MODEL --sweep 'lr=0.01;0.003;0.001' --sweep "
+    "--out MODEL --size 96x128` · `lightmeter segment fit CLIPS robot --out MODEL --sweep 'lr=0.01;0.003' --sweep "
     "'loss=mask-dice;mask-bce'` · `lightmeter segment fit FRAMES MASKS --out MODEL --encoder future-codes --encoder "
     "lite-maps --head linear-patch --head fc-conv --at-least 0.8`"
 )
@@ -194,12 +194,14 @@ def _validation(made: FittedSegmenter, facts: dict[str, Any]) -> str:
 
 
 def _show_candidates(made: FittedSegmenter, options: SegmentOptions) -> None:
+    from lightmeter.library.segmenting import shortest
     from lightmeter.report.text import table
 
     frontier = made.frontier(options.price)
     rows = [
         {
-            "encoder": each.segmenter.encoder.spec, "head": each.segmenter.head.spec, "IoU": each.trial.quality,
+            "encoder": shortest(each.segmenter.encoder), "head": shortest(each.segmenter.head),
+            "IoU": each.trial.quality,
             "CPU-ms a frame": 1e3 * each.trial.cost.cpu_s, "MACs": each.trial.cost.macs,
             "bytes": each.trial.cost.size_bytes, "fit CPU-s": each.fit_cost.cpu_s,
             "frontier": "yes" if frontier is not None and each.trial in frontier else "",

@@ -32,7 +32,8 @@ from lightmeter.studies.names import STUDIES
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Your data: gallery.npz and queries.npz (x, y, track), one folder a class, (yt8m) train and test, or (bair) frames and masks.",
+    help="Your data: gallery.npz and queries.npz (x, y, track), one folder a class, train and test (yt8m), or "
+    "frames and masks (bair).",
 )
 @click.option(
     "--checkpoint",
@@ -42,7 +43,7 @@ from lightmeter.studies.names import STUDIES
 @click.option(
     "--encoder",
     metavar="SPEC",
-    help="What encodes the pictures of --data, as dlib-face; efficientnet-lite without it. bair: one dense encoder more.",
+    help="What encodes the pictures of --data, as dlib-face; efficientnet-lite without it. bair: a dense encoder more.",
 )
 @seed_option
 @click.option(
@@ -70,8 +71,8 @@ def study(
 
     NAME is caltech (which classifier of deep features is cheapest at which error), faces (how the frames of a video are
     best put together), ann (which search is cheapest at which error), yt8m (what sight, sound, title and keywords tell
-    of a video) or bair (whether video generators are good encoders for masks). Beside your own --data the published numbers of the first three, which are of other data, stand at
-    --scale paper only.
+    of a video) or bair (whether video generators are good encoders for masks). Beside your own --data the published
+    numbers of the first three, which are of other data, stand at --scale paper only.
 
     Every row has its error with an interval, its time, and what else it costs; rows that cannot run here say why.
     """

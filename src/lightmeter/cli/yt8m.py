@@ -35,12 +35,15 @@ def yt8m() -> None:
 @click.option("--videos", default=20_000, show_default=True, type=click.IntRange(2), help="Train and test together.")
 @click.option("--classes", default=3862, show_default=True, type=click.IntRange(2, 100_000), help="Classes.")
 @click.option(
-    "--labels-per-video", type=click.FloatRange(1), help="Mean number of labels.  [default: 3.0; 3.4 of 4716 classes]"
+    "--labels-per-video",
+    type=click.FloatRange(1),
+    help="Mean number of labels.  [default: 3.0; 3.4 of 4716 classes; 1 + (classes - 1) / 4 of fewer than 9]",
 )
 @click.option(
     "--top-share",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Share of all labels that the ten commonest classes have.  [default: 0.4]",
+    help="Share of all labels that the ten commonest classes have.  [default: 0.4; of fewer than 100 classes what "
+    "Zipf's law gives]",
 )
 @click.option(
     "--level", type=click.Choice(["video", "frame"]), default="video", show_default=True,
@@ -224,16 +227,27 @@ def _say_words(out: Path, *, quiet: bool) -> None:
 
 
 def _conversion(sources: tuple[Path, ...], asked: dict[str, Any]) -> Conversion:
-    from lightmeter.library.yt8m.convert import Conversion, read_label_names, vocabulary_beside
-    from lightmeter.library.yt8m.records import Schema
+    from lightmeter.library.yt8m.convert import (
+        MADE_BY,
+        Conversion,
+        blocks_beside,
+        read_label_names,
+        vocabulary_beside,
+    )
+    from lightmeter.library.yt8m.records import AUDIO_DIM, VISUAL_DIM, Schema
 
     path, classes = asked["vocabulary"] or vocabulary_beside(sources), asked["classes"]
     names = read_label_names(path, classes) if path else ()
     if path:
         say(f"classes {len(names)}, named by {path}", quiet=asked["quiet"])
+    usual, where, told = {"visual": (VISUAL_DIM, MADE_BY[0]), "audio": (AUDIO_DIM, MADE_BY[1])}, *blocks_beside(sources)
+    if told:
+        say(f"{', '.join(f'{name} of {dim}' for name, (dim, _) in told.items())}, says {where}", quiet=asked["quiet"])
+    (visual, seen_by), (audio, heard_by) = (usual | told).values()
+    schema = Schema(classes or len(names), visual, audio) if classes or names else Schema(visual=visual, audio=audio)
     return Conversion(
-        asked["level"], Schema(classes or len(names)) if classes or names else Schema(), names,
-        storage=asked["store"], rounding=asked["quantised_by"], most_frames=asked["max_frames"],
+        asked["level"], schema, names, storage=asked["store"], rounding=asked["quantised_by"],
+        made_by=(seen_by, heard_by), most_frames=asked["max_frames"],
     )  # fmt: skip
 
 

@@ -114,6 +114,8 @@ def _options(asked: dict[str, Any]) -> WordsOptions:
         return options_like(asked["like"], vectors=asked["vectors"] if given_here(["vectors"]) else None)
     if asked["codebook"] is not None:
         refuse_here(("clusters", "seed"), "does not go with --codebook, which says how many there are")
+    elif not asked["clusters"]:
+        refuse_here(("metric", "seed"), "is for the block keywords, which --clusters 0 leaves out")
     return WordsOptions(vectors=asked["vectors"], **{name: asked[name] for name in _HOW})
 
 

@@ -19,7 +19,8 @@ from lightmeter.types import Array
 
 KIND = "future-codes"
 _PACKAGED = Path(__file__).with_name("kept") / "future_codes"
-_FRAME = "frame."
+FRAME = "frame."
+"""How the names of the frame encoder's arrays begin."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def save_future_codes(folder: Path | str, net: Any, about: Mapping[str, Any], *,
     the frame encoder alone, which is all that features need
     """
     state = {name: each.detach().cpu().numpy() for name, each in net.state_dict().items()}
-    kept = {name: each for name, each in state.items() if whole or name.startswith(_FRAME)}
+    kept = {name: each for name, each in state.items() if whole or name.startswith(FRAME)}
     plan = dataclasses.asdict(net.plan)
     return save_model(folder, kept, {**about, "kind": KIND, "plan": plan, "whole": whole})
 
@@ -120,9 +121,9 @@ def _frame_encoder(arrays: Mapping[str, Array], about: Mapping[str, Any]) -> Any
         net = FrameEncoder(plan)
     state = {}
     for name, each in net.state_dict().items():
-        found = arrays.get(_FRAME + name)
+        found = arrays.get(FRAME + name)
         kind = "float16" if found is not None and found.dtype.name == "float16" else str(each.dtype).split(".")[-1]
-        array = expect(arrays, _FRAME + name, kind, *each.shape)
+        array = expect(arrays, FRAME + name, kind, *each.shape)
         state[name] = torch.from_numpy(array.copy()).to(each.dtype)
     net.load_state_dict(state, assign=True)
     net.plan = plan

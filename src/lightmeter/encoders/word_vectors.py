@@ -14,7 +14,7 @@ import numpy as np
 from lightmeter.assets.arrays import read_array
 from lightmeter.assets.finding import find
 from lightmeter.assets.keyed_vectors import read_keyed_vectors
-from lightmeter.assets.saving import expect, expect_count, insist, load_model, save_model
+from lightmeter.assets.saving import ABOUT, expect, expect_count, insist, load_model, save_model
 from lightmeter.encoders.by_path import Stamp, stamp_of
 from lightmeter.errors import InvalidValueError, RejectedFileError, UnsafeFileError
 from lightmeter.parts import need
@@ -100,7 +100,18 @@ def open_vectors(where: str) -> WordVectors:
     Raises MissingAssetError, MissingExtraError (`glove` needs `lightmeter[arrow]`), RejectedFileError.
     Cost: of files that stay as they are, read once a process; the last four are kept.
     """
+    check_place(where)
     return _opened(where, () if where == PACKAGED else stamp_of(where))
+
+
+def check_place(where: str) -> None:
+    """Whether word vectors may lie there, before a folder of other things is read; raises RejectedFileError."""
+    path = Path(where).expanduser()
+    if where != PACKAGED and path.is_dir() and not (path / ABOUT).is_file():
+        raise RejectedFileError(
+            "no-vectors", f"word vectors must be {PACKAGED}, a file, or a folder that was saved, got {path}: a folder "
+            f"without {ABOUT}"
+        )  # fmt: skip
 
 
 @lru_cache(maxsize=4)

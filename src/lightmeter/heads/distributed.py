@@ -45,7 +45,7 @@ def fit_net_together(
     if training.precision == "auto":
         raise InvalidValueError("precision must be the same for all processes, got auto: take float32 or bfloat16")
     if rank:
-        plan, tell = replace(plan, checkpoint_s=math.inf), None
+        plan, tell = replace(plan, checkpoint_s=math.inf, note=None), None
     torch.distributed.barrier()  # nobody writes before all have come
     made = fit_net(
         _Together(head, count), _share(examples, rank, count), training=training, seed=seed, folder=folder, plan=plan,

@@ -53,7 +53,7 @@ class Combined(Protocol):
     def combine(self, scores: Array) -> Array:
         """Scores float32 [M, B, K] of M models, 0..1 → float32 [B, K], 0..1.
 
-        NaN: a model does not say, as where its answers were cut at the top 20.
+        NaN: a model does not say, as where a table of its answers was cut at the top 20.
         """
         ...
 
@@ -359,9 +359,18 @@ class EnsembleClassifier:
         return self.by.combine(self.each(batch))
 
     def each(self, batch: Batch) -> Array:
-        """What every member says: float32 [M, B, K]."""
+        """What every member says: float32 [M, B, K].
+
+        Raises InvalidValueError for NaN: a table may lack answers, but a model that is asked has one for every class.
+        """
         check_batch(batch, self.blocks)
-        return np.stack([own.scores(narrowed(batch, self.blocks, own.blocks)) for own in self.members])
+        made = np.stack([own.scores(narrowed(batch, self.blocks, own.blocks)) for own in self.members])
+        wrong = np.isnan(made).any(axis=(1, 2))
+        if wrong.any():
+            at = int(wrong.argmax())
+            whose = f"member {at + 1}, {self.members[at].head.spec}"
+            raise InvalidValueError(f"scores must be numbers, got NaN of {whose}: check what was scored")
+        return made
 
     def save(self, folder: Path) -> None:
         """Write it into a folder with all members in it: it can be moved and needs nothing else."""

@@ -58,6 +58,7 @@ class Learner:
         loss = self._loss(outputs, inputs)
         value = float(loss.detach())
         if not np.isfinite(value):
+            _refuse_data(inputs, number)
             raise InvalidValueError(
                 f"the loss must stay finite, got {value} at step {number}: take a smaller lr, or clip"
             )
@@ -122,6 +123,19 @@ class Learner:
         """What a classifier needs: weights (averaged where they are) and buffers, copies, by name."""
         state = {name: each.detach() for name, each in self.net.state_dict().items()} | self.average
         return {name: each.numpy().copy() for name, each in state.items()}
+
+
+def _refuse_data(inputs: Inputs, number: int) -> None:
+    """Where a loss came out wrong because what came in was: InvalidValueError that names the block, or the teacher."""
+    import torch
+
+    for name, each in {**inputs.values, "what the teacher says": inputs.targets}.items():
+        if each is not None and not bool(torch.isfinite(each).all()):
+            rows = int((~torch.isfinite(each)).flatten(1).any(dim=1).sum())
+            raise InvalidValueError(
+                f"{name} must be finite, got NaN or infinity in {rows} of the {len(each)} examples of step {number}: "
+                "check what was encoded"
+            )
 
 
 def _decayed(net: Any) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -16,10 +17,10 @@ from lightmeter.engines.checkpoints import Checkpoints, begun_run
 from lightmeter.engines.order import Order
 from lightmeter.engines.stop import Stop
 from lightmeter.errors import InvalidValueError, RejectedFileError
-from lightmeter.heads.classifier import Classifier, Part
+from lightmeter.heads.classifier import Classifier, Part, bare_net
 from lightmeter.heads.examples import Batch, Examples, is_rated
 from lightmeter.heads.feeding import Feed, Teacher, class_shares
-from lightmeter.heads.learner import Learner, measured_precision
+from lightmeter.heads.learner import Learner, class_axes, measured_precision
 from lightmeter.heads.losses import LOSSES, CrossEntropy, LogitAdjusted, Loss
 from lightmeter.heads.net_head import NetHead, SeparableHead, check_blocks
 from lightmeter.metrics.ranking import VideoScores
@@ -97,6 +98,7 @@ class Plan:
     only: number of the one shard to learn, for whoever learns them in several places; None: all of them
     teacher: what `distil` listens to, taught_by: its name, of which another is another run
     checkpoint_s: seconds between two checkpoints, where there is a folder for them
+    note: hears, once all is checked and before the first step, a sentence where steps are too few (`few_steps`)
     """
 
     class_shard: int | None = None
@@ -104,6 +106,7 @@ class Plan:
     teacher: Teacher | None = None
     taught_by: str = ""
     checkpoint_s: float = 60.0
+    note: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +181,22 @@ def class_ranges(head: NetHead, training: Adam, classes: int, size: int | None) 
     return [(first, min(first + size, classes)) for first in range(0, classes, size)]
 
 
+def check_net(head: NetHead, training: Adam, examples: Examples) -> None:
+    """Raise InvalidValueError for blocks that a head does not read, or weights that are not clipped so.
+
+    Cost: the network is built without weights, milliseconds.
+    """
+    check_blocks(head, examples.blocks)
+    classes = len(examples.label_names)
+    net = bare_net(head, examples.blocks, (0, classes, classes))
+    if training.clip_by == "class":
+        class_axes(net)
+
+
 def few_steps(training: Adam, items: int) -> str:
     """A sentence where so many examples are learnt from in too few steps, with a training that has enough; else empty.
+
+    The training is quoted as a shell takes it.
 
     The bar is 100 steps: on made-up sets of 30 to 1,000 videos `moe` at the default rate had then 96 to 100 % of the
     GAP of 320 steps, after the few steps of the defaults (1 epoch a step) 73 to 90 %.
@@ -191,8 +208,15 @@ def few_steps(training: Adam, items: int) -> str:
     better = replace(training, batch=batch, epochs=math.ceil(_GOOD_STEPS * batch / items))
     return (
         f"{items} examples in batches of {min(training.batch, items)}, {training.epochs} times, are {steps} "
-        f"step{'' if steps == 1 else 's'}, too few to learn much: try --training {_changed(better)}"
+        f"step{'' if steps == 1 else 's'}, too few to learn much: try --training {shlex.quote(_changed(better))}"
     )
+
+
+def tell_few(training: Adam, items: int, note: Callable[[str], None] | None) -> None:
+    """Say the sentence of `few_steps` to who listens, where there is one."""
+    told = few_steps(training, items)
+    if told and note is not None:
+        note(told)
 
 
 def _changed(training: Adam) -> str:
@@ -211,11 +235,11 @@ class _Run:
         self, head: NetHead, examples: Examples, training: Adam, seed: int, folder: Path | None, plan: Plan,
         tell: Callable[[Told], None] | None,
     ) -> None:  # fmt: skip
-        check_blocks(head, examples.blocks)
+        check_net(head, training, examples)
         if seed < 0:
             raise InvalidValueError(f"--seed must be 0 or more, got {seed}")
         self.head, self.examples, self.training, self.seed, self.plan = head, examples, training, seed, plan
-        self.tell = tell or (lambda told: None)
+        self.tell, self.note = tell or (lambda told: None), plan.note
         self.classes = len(examples.label_names)
         labels = examples.labels
         if labels is None or not len(labels.classes):
@@ -291,6 +315,8 @@ class _Run:
     def _learn(self, number: int, learner: Learner, stop: Stop) -> None:
         first, last = self.ranges[number]
         start = self._resumed(number, learner)
+        tell_few(self.training, len(self.examples), self.note)
+        self.note = None
         feed = Feed(
             self.examples, self.order, first, last, self.training.drop, self.plan.teacher, self.training.distil
         )  # fmt: skip

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -71,10 +71,24 @@ def write_set(
 
 @contextmanager
 def alone(folder: Path | str) -> Iterator[None]:
-    """Be the only process that writes to a folder; it is made.  Raises LibraryBusyError, which names the other one."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with locked(Path(folder) / ".lock"):
-        yield
+    """Be the only process that writes to a folder; it is made.  Raises LibraryBusyError, which names the other one.
+
+    What is refused before anything was begun leaves no trace: neither the lock nor the folder, where they are new.
+    """
+    folder = Path(folder)
+    lock = folder / ".lock"
+    new_folder, new_lock = not folder.exists(), not lock.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(lock):
+        try:
+            yield
+        except Exception:
+            if new_lock and not (folder / PLAN).exists():
+                lock.unlink(missing_ok=True)
+                with suppress(OSError):  # it holds what a run may go on with
+                    if new_folder:
+                        folder.rmdir()
+            raise
 
 
 @dataclass
@@ -173,13 +187,24 @@ class SetWriter:
             manifest = Manifest(self.blocks, self.label_names, tuple(self.shards), labelled, self.about)
             self._join_beside()
             write_whole(self.folder / MANIFEST, json.dumps(manifest.as_json(), indent=1) + "\n")
-            for path in [*self.folder.glob("[0-9]*.json"), *self.folder.glob("[0-9]*.*.jsonl")]:
+            for path in self._own("json", "*.jsonl"):
                 path.unlink()
             self.finished = True
         return open_set(self.folder)
 
+    def abandon(self) -> None:
+        """Take away what was begun: nothing that was found could be used."""
+        for path in self._own("json", "*.jsonl", "*.npy"):
+            path.unlink()
+        (self.folder / PLAN).unlink()
+
+    def _own(self, *ends: str) -> list[Path]:
+        """Files of the shards that stand, and of the next one, which a killed run may have begun; nobody else's."""
+        names = [f"{number:05d}" for number in range(len(self.shards) + 1)]
+        return [path for name in names for end in ends for path in sorted(self.folder.glob(f"{name}.{end}"))]
+
     def _join_beside(self) -> None:
-        parts = sorted(self.folder.glob("[0-9]*.*.jsonl"))
+        parts = self._own("*.jsonl")
         for what in sorted({path.name.split(".")[1] for path in parts}):
             with whole_file(self.folder / f"{what}.jsonl") as unfinished, unfinished.open("wb") as file:
                 for shard in self.shards:

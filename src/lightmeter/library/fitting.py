@@ -21,9 +21,10 @@ from lightmeter.heads.classifier import Classifier
 from lightmeter.heads.examples import Batch, Block, Chosen, Examples, narrowed
 from lightmeter.heads.net_head import ClosedHead, NetHead, check_blocks
 from lightmeter.heads.small import check_budget, shrink
-from lightmeter.heads.training import Adam, Plan, Told, class_ranges, few_steps, fit_net
+from lightmeter.heads.training import Adam, Plan, Told, class_ranges, fit_net
 from lightmeter.library.example_layout import MANIFEST
 from lightmeter.library.example_set import open_set
+from lightmeter.library.own_folder import check_own
 from lightmeter.library.scoring import COUNTS
 from lightmeter.library.sharding import FitShards, fit_sharded
 from lightmeter.types import Array
@@ -105,22 +106,15 @@ def fit(
     if (out / "model.json").is_file():
         return Fitted(_same_run(out, learn, options), len(learn), dev, again=True, lost=lost)
     if isinstance(head, NetHead):
-        _note_few(options.training, len(learn), note)
         net = fit_net(
-            head, learn, training=options.training, seed=options.seed, folder=out / TRAINING, plan=options.plan,
-            tell=tell,
+            head, learn, training=options.training, seed=options.seed, folder=out / TRAINING,
+            plan=replace(options.plan, note=note), tell=tell,
         )  # fmt: skip
         net = net if options.most_bytes is None else _shrunk(net, options.most_bytes, dev or learn)
         classifier: Answering = replace(net, about={**net.about, COUNTS: _label_counts(learn)})
     else:
         classifier = head.fit(learn, about={**_run_of(learn, options), COUNTS: _label_counts(learn)})
     return Fitted(_kept(classifier, out), len(learn), dev, again=False, lost=lost)
-
-
-def _note_few(training: Adam, items: int, note: Callable[[str], None]) -> None:
-    told = few_steps(training, items)
-    if told:
-        note(told)
 
 
 def _check_size(head: NetHead, examples: Examples, options: FitOptions, most_bytes: int) -> None:
@@ -215,14 +209,15 @@ def fit_on(
     _clear(out, options)
     if (out / "model.json").is_file():
         return Fitted(_same_run(out, chosen, options), len(chosen), None, again=True)
-    _note_few(options.training, len(chosen), note or (lambda text: None))
     assert options.plan.class_shard is not None, "the command sees to it"
     stage = FitShards(
         data.absolute(), options.head.spec, options.training.spec, options.plan.class_shard,
         (out / TRAINING).absolute(), options.seed, tuple(block.name for block in chosen.blocks),
     )  # fmt: skip
     shards = -(-len(chosen.label_names) // options.plan.class_shard)
-    classifier = fit_sharded(stage, engine=engine, events=None if events is None else lambda e: events(e, shards))
+    classifier = fit_sharded(
+        stage, engine=engine, events=None if events is None else lambda e: events(e, shards), note=note
+    )  # fmt: skip
     classifier = replace(classifier, about={**classifier.about, COUNTS: _label_counts(chosen)})
     return Fitted(_kept(classifier, out), len(chosen), None, again=False)
 
@@ -232,21 +227,21 @@ def check_out(out: Path) -> None:
 
     Raises InvalidValueError for any other, so that no set, library or folder of videos is written into.
     """
-    place = next(each for each in (out, *out.absolute().parents) if each.exists())
-    if not place.is_dir():
-        raise InvalidValueError(f"OUT must be a folder, got {out}, where {place} is a file: take another --out")
-    if place == out and not _is_ours(out):
-        raise InvalidValueError(
-            f"OUT must be new, empty or hold a model, got {out} with other things in it: take another --out"
-        )
+    check_own(out, _stranger, "a model", called="--out")
 
 
-def _is_ours(out: Path) -> bool:
+def _stranger(out: Path) -> str:
     names = {each.name for each in out.iterdir()}
     begun = out / TRAINING
-    if TRAINING in names and not (begun.is_dir() and all(_CHECKPOINT.match(each.name) for each in begun.iterdir())):
-        return False  # it goes once the model stands: nobody's files may lie there
-    return _is_model(out / "model.json") if "model.json" in names else names <= _OWN
+    if TRAINING in names:  # it goes once the model stands: nobody's files may lie there
+        if not begun.is_dir():
+            return TRAINING
+        others = [each.name for each in begun.iterdir() if not _CHECKPOINT.match(each.name)]
+        if others:
+            return f"{TRAINING}/{min(others)}"
+    if "model.json" in names:
+        return "" if _is_model(out / "model.json") else "model.json"
+    return min(names - _OWN, default="")
 
 
 def _is_model(file: Path) -> bool:

@@ -54,6 +54,8 @@ def open_examples(data: Path, *, labels: Path | None = None, labelled: bool = Tr
     """
     if (data / MANIFEST).is_file():
         whole = open_set(data)
+        if not len(whole):
+            raise InvalidValueError(f"DATA must hold items, got {data}, a set without any: make it again")
         opened = Opened(whole, False) if labels is None else _relabelled(whole, labels)
     elif is_library(data):
         opened = _of_library(data, labels, labelled=labelled)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +24,7 @@ from lightmeter.meter.cost import Cost, measure
 from lightmeter.meter.record import hash_of
 from lightmeter.meter.trials import Frontier, Trial, choose
 from lightmeter.metrics.masks import compared_masks
-from lightmeter.parts import build, parse
+from lightmeter.parts import build, parse, render
 
 if TYPE_CHECKING:
     from lightmeter.encoders.dense import DenseEncoder
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lightmeter.metrics.bootstrap import Interval
 
 DEFAULT_ENCODER = "future-codes/maps=[stride2,stride4,stride8]"
-DEFAULT_HEAD = "multi-scale"
+DEFAULT_HEAD = "multi-scale/stride=4,width=32,blocks=2"
 TRAINING, SWEEP = "training", "sweep"
 Price = Literal["cpu_s", "macs", "size_bytes"]
 _OWN = frozenset({"model.json", "model.safetensors", TRAINING, SWEEP})
@@ -92,7 +92,7 @@ class Candidate:
     @property
     def name(self) -> str:
         """Encoder and head."""
-        return f"{self.segmenter.encoder.spec} {self.segmenter.head.spec}"
+        return f"{shortest(self.segmenter.encoder)} {shortest(self.segmenter.head)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +227,7 @@ class _Work:
 
     def candidate(self, encoder: DenseEncoder, head: MaskHead, number: int, total: int) -> Candidate:
         """One of them."""
-        self.listener.candidate(number, total, f"{encoder.spec} {head.spec}")
+        self.listener.candidate(number, total, f"{shortest(encoder)} {shortest(head)}")
         training, seed = self.options.training, self.options.seed
         with measure() as meter:
             train, valid = self._prepared(encoder)
@@ -312,6 +312,22 @@ def segmenter_facts(segmenter: Segmenter) -> dict[str, Any]:
         "head_parameters": segmenter.head_parameters, "macs": segmenter.macs, "size_bytes": segmenter.size_bytes,
         "calibrated": segmenter.about.get("calibrated"),
     }  # fmt: skip
+
+
+def shortest(part: Any) -> str:
+    """The spec of a part without the options that are as they are anyway.
+
+    >>> shortest(build("pixels/patch=2,frames=1", "dense-encoder")), shortest(build("pixels", "dense-encoder"))
+    ('pixels/patch=2', 'pixels')
+    """
+    call = parse(part.spec)
+    usual = {each.name: _default(each) for each in fields(part)}
+    kept = [f"{name}={render(value)}" for name, value in call.options.items() if getattr(part, name) != usual[name]]
+    return f"{call.name}/{','.join(kept)}" if kept else call.name
+
+
+def _default(option: Field[Any]) -> Any:
+    return option.default if option.default_factory is MISSING else option.default_factory()
 
 
 def sweep_of(texts: Sequence[str], how: Literal["grid", "random", "halving"], draws: int, seed: int) -> Sweep:

@@ -23,7 +23,7 @@ from lightmeter.heads.classifier import Classifier
 from lightmeter.heads.examples import Chosen, Examples
 from lightmeter.heads.learner import measured_precision
 from lightmeter.heads.net_head import net_head
-from lightmeter.heads.training import Adam, Plan, class_ranges, fit_net
+from lightmeter.heads.training import Adam, Plan, check_net, class_ranges, fit_net, tell_few
 from lightmeter.library.example_set import open_set
 from lightmeter.library.scoring import Scores, add, labels_turned, rows_at_once, scorer
 from lightmeter.metrics.ranking import VideoScores
@@ -95,13 +95,14 @@ class FitShards:
 
 
 def fit_sharded(
-    stage: FitShards, *, engine: Any, limits: Limits = TRAINING_LIMITS, events: Callable[[Event], None] | None = None
-) -> Classifier:
+    stage: FitShards, *, engine: Any, limits: Limits = TRAINING_LIMITS, events: Callable[[Event], None] | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Classifier:  # fmt: skip
     """The classifier that `fit_net` with this `class_shard` gives, its shards learnt by the workers of an engine.
 
     Equal to it bit for bit on machines of one kind, and to training without shards up to rounding. Killed anywhere, the
     same call goes on: finished shards stay, and one under way goes on from its checkpoint. The products' precision is
-    measured here, once, so that all workers use the same.
+    measured here, once, so that all workers use the same.  note: see `Plan`
     Raises what `fit_net` raises before any work; WorkerError where a shard could not be learnt.
     Cost: each shard reads all examples once an epoch; `folder` must be the same place for all workers.
     """
@@ -110,6 +111,7 @@ def fit_sharded(
         stage = replace(stage, training=replace(recipe, precision=measured_precision()).spec)
     examples = stage.examples()
     count = _shards(stage, examples)
+    tell_few(stage.recipe(), len(examples), note)
     with Ledger.open(stage.folder / "run") as ledger:
         fingerprint = stage.fingerprint
         ledger.forget(ledger.failed(fingerprint), fingerprint)
@@ -133,12 +135,13 @@ def fit_sharded(
 
 def _shards(stage: FitShards, examples: Examples) -> int:
     """How many there are; a recipe that cannot be cut is refused here, and not by a worker."""
+    head, training = net_head(stage.head), stage.recipe()
+    check_net(head, training, examples)
     if examples.labels is None:
         raise InvalidValueError("examples must have labels to be learnt from, got none of them labelled")
-    training = stage.recipe()
     if training.distil:
         raise InvalidValueError("classes learnt on an engine have no teacher: leave distil out")
-    return len(class_ranges(net_head(stage.head), training, len(examples.label_names), stage.class_shard))
+    return len(class_ranges(head, training, len(examples.label_names), stage.class_shard))
 
 
 def _place(folder: Path, number: int) -> Path:

@@ -12,6 +12,7 @@ from lightmeter.metrics.dense_errors import (
     compared_flows,
 )
 from lightmeter.metrics.effective_rank import EffectiveRank, effective_rank
+from lightmeter.metrics.frechet import frechet_distance
 from lightmeter.metrics.frequency import FrequencyBand, FrequencyCurve, by_frequency, moving_average
 from lightmeter.metrics.full import FullQuality, FullScores
 from lightmeter.metrics.masks import MaskQuality, MaskScores, compared_masks
@@ -59,6 +60,7 @@ __all__ = [
     "error",
     "f1_at",
     "fewest_without_error",
+    "frechet_distance",
     "lower_bound",
     "moving_average",
     "paired_difference",

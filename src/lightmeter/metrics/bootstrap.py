@@ -13,6 +13,9 @@ from lightmeter.metrics.ties import Ties
 from lightmeter.types import Array, check_axes
 
 MEASURES = ("gap", "hit_at_1", "perr", "map")
+Range = tuple[float, float]
+"""The lowest and the highest value that a measure can have."""
+SHARE: Range = (0.0, 1.0)
 
 Scored = VideoScores | Sequence[VideoScores]
 """What a system answered; where it was learnt from several seeds, its answers to the same videos for each of them."""
@@ -49,7 +52,8 @@ def bootstrap(
     groups: int [N], None: each video for itself.  Videos that hang together (variants of one picture, one uploader)
     are drawn together, else intervals are too short.
     A video drawn twice counts twice and ties with itself, expected values are over these ties too.  Intervals are the
-    percentiles of the rounds, less their bias: videos drawn twice flatter the AP of rare classes.
+    percentiles of the rounds, less their bias: videos drawn twice flatter the AP of rare classes. Bounds that
+    this moves past what a measure can be are cut to 0..1, of differences to −1..1.
     Cost: a round sums over all kept answers: some 15 ms for 20,000 videos × 20, 1 s for 1.4 million.
     Memory: 60 bytes a kept answer.
     Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapters 10 and 13.
@@ -92,9 +96,11 @@ def compared(
     values, drawn = _qualities([[_Weighted(one) for one in each] for each in kept], rounds, certainty, seed, groups)
     made = []
     for at in range(len(kept)):
-        own = {name: interval_of(values[at, m], drawn[:, at, m], certainty) for m, name in enumerate(MEASURES)}
+        own = {name: interval_of(values[at, m], drawn[:, at, m], certainty, SHARE) for m, name in enumerate(MEASURES)}
         less = {
-            name: interval_of(values[at, m] - values[0, m], drawn[:, at, m] - drawn[:, 0, m], certainty)
+            name: interval_of(
+                values[at, m] - values[0, m], drawn[:, at, m] - drawn[:, 0, m], certainty, difference_range(SHARE)
+            )
             for m, name in enumerate(MEASURES)
         }
         made.append((own, less if at else {}))
@@ -218,11 +224,24 @@ def drawn_weights(videos: int, rounds: int, seed: int, groups: Array | None) -> 
         yield np.bincount(rng.integers(0, count, count), minlength=count)[place]
 
 
-def interval_of(value: float, drawn: Array, certainty: float) -> Interval:
-    """The interval of a value from what rounds gave, float64 [R]: their percentiles, less their bias; NaN left out."""
+def difference_range(of: Range) -> Range:
+    """What the difference of two values of a measure can be.
+
+    >>> difference_range((0.0, 1.0))
+    (-1.0, 1.0)
+    """
+    low, high = of
+    return low - high, high - low
+
+
+def interval_of(value: float, drawn: Array, certainty: float, within: Range) -> Interval:
+    """The interval of a value from what rounds gave, float64 [R]: their percentiles, less their bias; NaN left out.
+
+    within: what the value can be, infinite where there is no end; bounds are cut to it
+    """
     drawn = drawn[~np.isnan(drawn)]  # a round without a label has no GAP
     if not len(drawn):
         return Interval(float(value), float("nan"), float("nan"), float("nan"), 0)
     bias = float(drawn.mean() - value)
-    low, high = np.quantile(drawn, [(1 - certainty) / 2, (1 + certainty) / 2]) - bias
+    low, high = np.clip(np.quantile(drawn, [(1 - certainty) / 2, (1 + certainty) / 2]) - bias, *within)
     return Interval(float(value), float(low), float(high), bias, len(drawn))

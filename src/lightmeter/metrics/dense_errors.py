@@ -9,12 +9,13 @@ from typing import Any, Self
 import numpy as np
 
 from lightmeter.errors import InvalidValueError
-from lightmeter.metrics.bootstrap import Interval
+from lightmeter.metrics.bootstrap import SHARE, Interval, Range
 from lightmeter.metrics.resampling import compared_rows, shares
 from lightmeter.types import Array, check_axes
 
 DEPTH_MEASURES = ("abs_rel", "rmse_m", "delta_125")
 FLOW_MEASURES = ("epe_px", "outliers")
+_LENGTH: Range = (0.0, np.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +189,9 @@ def compared_depths(
 ) -> list[tuple[dict[str, Interval], dict[str, Interval]]]:
     """Intervals of each system and of its difference to the first, empty of that one; as `masks.compared_masks`."""
     rows = [each.rows for each in systems]
+    ranges = dict(zip(DEPTH_MEASURES, (_LENGTH, _LENGTH, SHARE), strict=True))
     return compared_rows(
-        rows, _depth, DEPTH_MEASURES, rounds=rounds, certainty=certainty, seed=seed, groups=groups
+        rows, _depth, ranges, rounds=rounds, certainty=certainty, seed=seed, groups=groups
     )  # fmt: skip
 
 
@@ -203,8 +205,9 @@ def compared_flows(
 ) -> list[tuple[dict[str, Interval], dict[str, Interval]]]:
     """Intervals of each system and of its difference to the first, empty of that one; as `masks.compared_masks`."""
     rows = [each.rows for each in systems]
+    ranges = dict(zip(FLOW_MEASURES, (_LENGTH, SHARE), strict=True))
     return compared_rows(
-        rows, _flow, FLOW_MEASURES, rounds=rounds, certainty=certainty, seed=seed, groups=groups
+        rows, _flow, ranges, rounds=rounds, certainty=certainty, seed=seed, groups=groups
     )  # fmt: skip
 
 

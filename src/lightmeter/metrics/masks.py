@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lightmeter.errors import InvalidValueError
-from lightmeter.metrics.bootstrap import Interval
+from lightmeter.metrics.bootstrap import SHARE, Interval
 from lightmeter.metrics.boundaries import boundary_f, boundary_matches
 from lightmeter.metrics.resampling import compared_rows, shares
 from lightmeter.types import Array, check_axes
@@ -226,7 +226,8 @@ def compared_masks(
             )
     summands = [each._summands() for each in systems]
     return compared_rows(
-        summands, _qualities, MEASURES, rounds=rounds, certainty=certainty, seed=seed, groups=groups
+        summands, _qualities, dict.fromkeys(MEASURES, SHARE), rounds=rounds, certainty=certainty, seed=seed,
+        groups=groups,
     )  # fmt: skip
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from lightmeter.errors import InvalidValueError
-from lightmeter.metrics.bootstrap import Interval, drawn_weights, interval_of
+from lightmeter.metrics.bootstrap import Interval, Range, difference_range, drawn_weights, interval_of
 from lightmeter.types import Array
 
 Qualities = Callable[[Array], Array]
@@ -17,7 +17,7 @@ Qualities = Callable[[Array], Array]
 def compared_rows(
     systems: Sequence[Array],
     qualities: Qualities,
-    names: Sequence[str],
+    ranges: Mapping[str, Range],
     *,
     rounds: int = 1000,
     certainty: float = 0.95,
@@ -26,7 +26,8 @@ def compared_rows(
 ) -> list[tuple[dict[str, Interval], dict[str, Interval]]]:
     """Of each system its intervals by name, and those of its difference to the first; empty of the first one.
 
-    systems: float [N, C] each, a row a picture, of the same pictures in the same order · names: of the M qualities
+    systems: float [N, C] each, a row a picture, of the same pictures in the same order
+    ranges: names of the M qualities, in order, and what each can be: intervals are cut to it
     groups: int [N], None: each picture for itself.  Pictures of one scene are drawn together, else intervals are too
     short.  Every round draws the same for all systems.  Intervals are as in `metrics.bootstrap`.
     Cost: a product of [rounds, N] and [N, C] for each system.
@@ -46,10 +47,15 @@ def compared_rows(
     drawn = [qualities(weights @ each.astype(np.float64)) for each in systems]
     made = []
     for at in range(len(systems)):
-        own = {name: interval_of(whole[at][m], drawn[at][:, m], certainty) for m, name in enumerate(names)}
+        own = {
+            name: interval_of(whole[at][m], drawn[at][:, m], certainty, of)
+            for m, (name, of) in enumerate(ranges.items())
+        }
         less = {
-            name: interval_of(whole[at][m] - whole[0][m], drawn[at][:, m] - drawn[0][:, m], certainty)
-            for m, name in enumerate(names)
+            name: interval_of(
+                whole[at][m] - whole[0][m], drawn[at][:, m] - drawn[0][:, m], certainty, difference_range(of)
+            )
+            for m, (name, of) in enumerate(ranges.items())
         }
         made.append((own, less if at else {}))
     return made

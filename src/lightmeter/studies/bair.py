@@ -1,34 +1,32 @@
-"""The study `bair`: the table of seed 001 with the controls that it lacks, on a simulated arm or on the user's frames."""
+"""The study `bair`: seed 001's table with the controls that it lacks, on a simulated arm or the user's frames."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightmeter.assets.files import FileLock
 from lightmeter.encoders.cache import cache_folder
-from lightmeter.errors import InvalidValueError, LibraryBusyError, LightmeterError
+from lightmeter.errors import InvalidValueError
 from lightmeter.heads.segmenting.cells import CellResult
 from lightmeter.meter.cost import Cost, measure
 from lightmeter.studies.bair_data import BairSet, Counts, simulated, user_set
-from lightmeter.studies.bair_encoders import Recipes
+from lightmeter.studies.bair_encoders import FRAME, FUTURE, HIDDEN, PIXELS, Recipes
 from lightmeter.studies.bair_rows import Heads, Row, Sizes
 from lightmeter.studies.declared import Asked, Scale
 
 ROUNDS: dict[Scale, int] = {"smoke": 50, "cpu": 1000, "paper": 1000}
 """Of every bootstrap."""
-_POLL_S = 2.0
 
 SIZES: dict[Scale, Sizes] = {
     "smoke": Sizes(
         counts=Counts("shapes", "", 44, 8, 12, 0, 20, frames=8, size=32),
         recipes=Recipes(
-            vqvae="vqvae/of=frames,frames=8,steps=6,batch=4,hiddens=8,dim=8,codes=16",
+            vqvae="vqvae/of=frames,frames=8,steps=20,batch=4,hiddens=8,dim=8,codes=16",
             prior="prior/steps=4,batch=4,width=24,layers=1,heads=2,base=8,dim=24",
             own="future/blank=1,steps=6,batch=4,width=24,layers=1,heads=2,base=8,levels=2",
         ),
@@ -38,18 +36,19 @@ SIZES: dict[Scale, Sizes] = {
             fc_conv="fc-conv/first=8,last=4",
             attention="attention-conv/heads=2,first=8,last=4",
             residual="attention-conv/heads=2,first=8,last=4,residual=true",
-            unet="mask-unet/base=4,levels=2,norm=group",
+            unet="mask-unet/base=8,levels=2,norm=group",
             multi="multi-scale/width=8,blocks=1,stride=4",
             width=8,
         ),
-        steps=6, tune_steps=4, batch=4, seeds=2, few=1, labels=(5, 10), low=5, tries=2,
+        steps=6, grid_steps=4, tune_steps=4, batch=4, seeds=2, few=1, labels=(5, 10), low=5, tries=2, rates=(1.0,),
+        singles=(HIDDEN, FRAME, FUTURE, PIXELS),
     ),
     "cpu": Sizes(
         counts=Counts("sawyer", "sawyer-shift", 700, 50, 100, 100, 250, frames=16, size=64),
         recipes=Recipes(
-            vqvae="vqvae/of=frames,frames=8,steps=600,batch=8",
-            prior="prior/steps=300,batch=8",
-            own="future/blank=1,steps=800,batch=8",
+            vqvae="vqvae/of=frames,frames=8,steps=400,batch=8",
+            prior="prior/steps=250,batch=8",
+            own="future/blank=1,steps=500,batch=8",
         ),
         heads=Heads(
             light="light-conv",
@@ -61,7 +60,8 @@ SIZES: dict[Scale, Sizes] = {
             multi="multi-scale/width=64,blocks=3,stride=4",
             width=64,
         ),
-        steps=160, tune_steps=100, batch=16, seeds=5, few=2, labels=(10, 25, 50, 100), low=25, tries=40,
+        steps=200, grid_steps=100, tune_steps=100, batch=16, seeds=5, few=2, labels=(10, 25, 50, 100), low=25,
+        tries=30,
     ),
     "paper": Sizes(
         counts=None,
@@ -82,7 +82,8 @@ SIZES: dict[Scale, Sizes] = {
             multi="multi-scale",
             width=240,
         ),
-        steps=5000, tune_steps=5000, batch=32, seeds=5, few=3, labels=(10, 25, 50, 100), low=25, tries=500,
+        steps=5000, grid_steps=5000, tune_steps=5000, batch=32, seeds=5, few=3, labels=(10, 25, 50, 100), low=25,
+        tries=500,
     ),
 }  # fmt: skip
 
@@ -153,13 +154,11 @@ class Bair:
     """The study by its scales. `run` is what `lightmeter study` calls."""
 
     name: str = "bair"
-    question: str = (
-        "Are networks that predict video good encoders for masks, and which of their maps, heads and losses?"
-    )
+    question: str = "Are networks that predict video good encoders for masks, with which maps, heads and losses?"
     sizes: Mapping[Scale, Sizes] = field(default_factory=lambda: SIZES)
 
     def run(self, asked: Asked) -> BairResult:
-        """Run it; smoke in a folder that is removed, all else in the cache, where a killed run goes on.
+        """Run it; smoke in a folder that goes with the result, all else in the cache, where a killed run goes on.
 
         Two calls at once share the work.  Raises InvalidValueError for `paper` without data.
         """
@@ -169,9 +168,12 @@ class Bair:
             return self.run_in(asked, cache_folder() / "study-bair" / asked.scale)
         place = Path(tempfile.mkdtemp(prefix="lightmeter-bair-"))
         try:
-            return self.run_in(asked, place)
-        finally:
+            result = self.run_in(asked, place)
+        except BaseException:
             shutil.rmtree(place, ignore_errors=True)
+            raise
+        weakref.finalize(result, shutil.rmtree, place, ignore_errors=True)  # its pictures are read there
+        return result
 
     def run_in(self, asked: Asked, folder: Path) -> BairResult:
         """Run it with a folder for clips, nets, features and cells; what stands there is not made again."""
@@ -190,22 +192,4 @@ class Bair:
         return running.result(meter.cost)
 
 
-def slug(text: str) -> str:
-    """A file's name for some text."""
-    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-") or "none"
-
-
-def taken(path: Path) -> FileLock | None:
-    """The lock of a file, None where another process holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.take(0)
-    except LibraryBusyError:
-        return None
-    return lock
-
-
 BAIR = Bair()
-
-__all__ = ["BAIR", "BairResult", "LightmeterError", "Outcome"]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from lightmeter.assets.files import locked
 from lightmeter.errors import InvalidValueError, LightmeterError
 from lightmeter.heads.segmenting.probed import Probed, probed_clips
-from lightmeter.media.clip_set import ClipSet, open_clips, split_by_group
+from lightmeter.media.clip_set import ClipSet, open_clips, part_about, split_by_group
 from lightmeter.media.labelled_clips import is_clip_folder, open_any_clips, open_labelled
-from lightmeter.media.simulate import PART_CLIPS, Wanted, simulate
+from lightmeter.media.simulate import Wanted, simulate
 from lightmeter.meter.record import hash_of
+from lightmeter.studies.bair_sharing import POLL_S, taken
 from lightmeter.studies.features import Tell
 from lightmeter.types import Array
 
@@ -23,7 +23,6 @@ DATA_SEED = 60_000
 """Our sets are simulated by this and the study's seed: the packaged encoder has seen clips of other seeds alone."""
 PAPER_SIZE = (64, 64)
 PARTS = ("train", "valid", "test", "shift")
-_WAIT_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,8 @@ class BairSet:
     def data_hash(self) -> str:
         """Of all that is learnt from and scored on."""
         clips = "" if self.clips is None else self.clips.fingerprint
-        return hash_of([clips, {name: each.fingerprint for name, each in self.parts.items()}])
+        parts = {name: [each.fingerprint(task) for task in each.answers] for name, each in self.parts.items()}
+        return hash_of([clips, parts])
 
     @property
     def said(self) -> str:
@@ -112,15 +112,26 @@ def _clips(scenes: str, clips: int, counts: Counts, folder: Path, seed: int, tel
     wanted = Wanted(scenes, clips, counts.frames, counts.size, 2, DATA_SEED + seed)
     place = folder / f"{scenes}-{wanted.frames}x{wanted.size}-{wanted.seed}-{clips}"
     place.mkdir(parents=True, exist_ok=True)
-    with locked(place / ".lock", wait_s=_WAIT_S):
-        simulate(place, wanted, tell=partial(_told, tell, scenes, [0], clips))
+    waiting = list(range(1, wanted.parts + 1))
+    while waiting:
+        waiting = [number for number in waiting if not _part(place, wanted, number, tell)]
+        if waiting:
+            time.sleep(POLL_S)
     return open_clips(place)
 
 
-def _told(tell: Tell, scenes: str, done: list[int], clips: int, count: int, kept: bool) -> None:
-    before, done[0] = done[0], done[0] + count
-    if not kept and (done[0] // PART_CLIPS > before // PART_CLIPS or done[0] == clips):
-        tell(f"simulated {done[0]} of {clips} clips of {scenes}")
+def _part(place: Path, wanted: Wanted, number: int, tell: Tell) -> bool:
+    """Whether a part of the clips stands; False where another call is at it."""
+    lock = taken(place / f".lock-{number}")
+    if lock is None:
+        return False
+    try:
+        if part_about(place, number - 1) is None:
+            simulate(place, wanted, share=(number, wanted.parts))
+            tell(f"simulated part {number} of {wanted.parts} of {wanted.scenes}")
+        return True
+    finally:
+        lock.release()
 
 
 def _probed(clips: ClipSet, *, seed: int) -> Probed:

@@ -12,6 +12,9 @@ import numpy as np
 
 from lightmeter.assets.files import locked
 from lightmeter.encoders.dense import DenseEncoder
+from lightmeter.encoders.pretraining.running import PretrainRun, pretrain
+from lightmeter.encoders.pretraining.sample_scores import first_windows
+from lightmeter.encoders.pretraining.windows import Footage
 from lightmeter.errors import InvalidValueError, LibraryBusyError, LightmeterError, MissingAssetError
 from lightmeter.meter.record import hash_of
 from lightmeter.parts import build, render
@@ -30,6 +33,7 @@ SINGLE = (
     LITE,
 )  # fmt: skip
 _HELD_OUT = 0.05
+_LOOKED_AT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +136,6 @@ class Encoders:
         return self.trained[name]
 
     def _pretrained(self, name: str) -> Any:
-        from lightmeter.encoders.pretraining.running import PretrainRun, pretrain
-        from lightmeter.encoders.pretraining.windows import Footage
-
         if self.whole.clips is None:
             raise InvalidValueError(f"clips must be there to pretrain on: {self.whole.no_clips}")
         tokens = None if name == "vqvae" else self.net("vqvae").task.tokenizer()
@@ -149,9 +150,21 @@ class Encoders:
         key = hash_of([name, recipe.spec, footage.fingerprint, tokens.fingerprint if tokens else "", self.asked.seed])
         place = self.folder / f"{name}-{key[:12]}"
         place.mkdir(parents=True, exist_ok=True)
-        self.asked.tell(f"pretraining {name}: {recipe.spec}")
+        report = self.asked.scale != "smoke"
         with locked(place / ".lock"):
-            return pretrain(recipe, footage, place, PretrainRun(tokens, seed=self.asked.seed))
+            self.asked.tell(f"pretraining {name}: {recipe.spec}")
+            return pretrain(recipe, footage, place, PretrainRun(tokens, seed=self.asked.seed, report=report))
+
+    def told(self) -> dict[str, dict[str, Any]]:
+        """What is told of every net that was pretrained: recipe, figures, price, diagnostics on held-out windows."""
+        wanted = ("pretraining", "figures", "cost", "macs", "diagnostics", "samples")
+        made = {}
+        for name, each in self.trained.items():
+            made[name] = {key: each.about[key] for key in wanted if key in each.about}
+            if "diagnostics" not in made[name]:
+                clips = each.task.footage.held_out
+                made[name]["diagnostics"] = each.task.diagnosed(first_windows(each.task.cut, clips, _LOOKED_AT))
+        return made
 
 
 def recipe_frames(spec: str) -> int:

@@ -66,15 +66,20 @@ class Heads:
 class Sizes:
     """What a scale is: data, how nets are pretrained, heads, and how they learn.
 
-    counts: of the simulated set; None: the user's · steps, batch: of every head · tune_steps: of a net that is tuned
-    seeds: of the seed's rows and our aims, few: of label efficiency and shift; of all else one
-    labels: of the curve, and `low` of the aim · tries: steps by which a loss's rate is chosen, of RATES
+    counts: of the simulated set; None: the user's · steps, batch: of every head · grid_steps: in the full grid, for
+    losses and for other tasks · tune_steps: of a net that is tuned
+    seeds: of the seed's rows and our aims · few: of other readings, the low end of the labels and the shift; of all
+    else one
+    labels: of the curve, and `low` of the aim
+    tries: steps after which a loss's rate is chosen on the validation frames, among `rates` times the usual one
+    singles: encoders of one map, for the full grid and the other tasks
     """
 
     counts: Counts | None
     recipes: Recipes
     heads: Heads
     steps: int
+    grid_steps: int
     tune_steps: int
     batch: int
     seeds: int
@@ -82,10 +87,14 @@ class Sizes:
     labels: tuple[int, ...]
     low: int
     tries: int
+    rates: tuple[float, ...] = (0.3, 1.0, 3.0)
+    singles: tuple[str, ...] = SINGLE
 
-    def training(self, lr: float, *, fine_tune: float = 0.0, loss: str = "", optimiser: str = "") -> str:
+    def training(
+        self, lr: float, *, fine_tune: float = 0.0, loss: str = "", optimiser: str = "", steps: int = 0
+    ) -> str:
         """A training recipe."""
-        steps = self.tune_steps if fine_tune else self.steps
+        steps = steps or (self.tune_steps if fine_tune else self.steps)
         told = f"mask-training/lr={lr:g},steps={steps},batch={self.batch}"
         told += f",fine_tune={fine_tune:g}" if fine_tune else ""
         told += f",loss=({loss})" if loss else ""
@@ -97,8 +106,8 @@ class Row:
     """A candidate.
 
     block: which table it stands in · label: its name there · encoder: its label, "" for the mean
-    head, training: specs · seeds: how many · labels: learnt from, 0: all · printed: its row in the published table · on: which part is asked
-    column: of a table with two ways
+    head, training: specs · seeds: how many · labels: learnt from, 0: all · printed: its row in the published table
+    on: which part is asked · column: of a table with two ways
     """
 
     block: str
@@ -116,15 +125,13 @@ class Row:
     column: str = ""
 
 
-RATES = (0.3, 1.0, 3.0)
-"""What the middle rate of an optimiser is multiplied by; the best of the three on the validation frames is taken."""
 RATE = {"linear-patch": 0.01, "linear-dual": 0.3, "linear-global": 0.001, "mask-unet": 0.002}
 """Of AdamW by head, as a first trial had them; 0.003 for all others. Tuned on nothing."""
 UNET, BEST, BEST_RAW, BEST_PIXELS = "U-Net from scratch", "frozen", "untrained", "pixels"
 BEST_TUNED, BEST_OWN, BEST_IMAGE = "fine-tuned", "frozen, own clips", "frozen, own pictures"
 LOSS_NAMES = {"Dice": "mask-dice", "weighted BCE": "mask-weighted-bce", "Jaccard": "mask-jaccard"}
 OPTIMISERS = {"SGD": ("sgd", 0.03), "Adam": ("adam", 0.003), "AdamW": ("adamw", 0.003)}
-"""By name: spelling and the middle one of the rates that are tried."""
+"""By name: spelling and the usual rate."""
 
 
 def rate(head: str) -> float:
@@ -134,7 +141,7 @@ def rate(head: str) -> float:
 
 def rows_of(sizes: Sizes, *, yours: bool = False) -> tuple[Row, ...]:
     """All rows but those of losses and optimisers, whose rates are chosen first. yours: an encoder was named."""
-    singles = (*SINGLE, YOURS) if yours else SINGLE
+    singles = (*sizes.singles, YOURS) if yours else sizes.singles
     return (
         *seed_rows(sizes), *grid_rows(sizes, singles), *aim_rows(sizes, yours=yours), *label_rows(sizes),
         *task_rows(sizes, singles), *shift_rows(sizes),
@@ -143,13 +150,14 @@ def rows_of(sizes: Sizes, *, yours: bool = False) -> tuple[Row, ...]:
 
 def seed_rows(sizes: Sizes) -> list[Row]:
     """The nine rows of table 1 as they are read, other readings of them, and the controls that it lacks."""
-    heads, seeds = sizes.heads, sizes.seeds
+    heads, seeds, few = sizes.heads, sizes.seeds, sizes.few
     names = published(TABLE).rows
 
     def row(at: int, encoder: str, head: str, reading: str = "", **more: object) -> Row:
         label = names[at - 1] if not reading else f"  {reading}"
         told = {"training": sizes.training(rate(head)), "role": "ours" if reading else "seed", **more}
-        return Row(SEED, label, encoder, head, seeds=seeds, printed="" if reading else names[at - 1], **told)  # type: ignore[arg-type]
+        count = few if reading else seeds
+        return Row(SEED, label, encoder, head, seeds=count, printed="" if reading else names[at - 1], **told)  # type: ignore[arg-type]
 
     def tuned(head: str) -> str:
         return sizes.training(rate(head), fine_tune=0.1)
@@ -176,7 +184,7 @@ def seed_rows(sizes: Sizes) -> list[Row]:
 def grid_rows(sizes: Sizes, singles: tuple[str, ...]) -> list[Row]:
     """Every encoder with every head, one seed."""
     return [
-        Row(GRID, encoder, encoder, head, sizes.training(rate(head)), column=name)
+        Row(GRID, encoder, encoder, head, sizes.training(rate(head), steps=sizes.grid_steps), column=name)
         for encoder, (name, head) in product(singles, sizes.heads.grid.items())
     ]
 
@@ -205,7 +213,7 @@ def label_rows(sizes: Sizes) -> list[Row]:
     """Label efficiency: fewer labels, the same number of steps."""
     chosen = [each for each in aim_rows(sizes) if each.label in (BEST, BEST_RAW, BEST_PIXELS, UNET)]
     return [
-        replace(row, block=LABELS, seeds=sizes.few, labels=count, column=f"{count}")
+        replace(row, block=LABELS, seeds=sizes.few if count == sizes.low else 1, labels=count, column=f"{count}")
         for row, count in product(chosen, sizes.labels)
     ]
 
@@ -221,7 +229,7 @@ def task_rows(sizes: Sizes, singles: tuple[str, ...]) -> list[Row]:
             numbers = task in ("depth", "flow")
             if not numbers and encoder not in ("", FRAME, VQVAE, FUTURE, RAW, PIXELS, LITE, YOURS):
                 continue
-            own, training = (RIDGE, "") if numbers else (head, sizes.training(rate(head)))
+            own, training = (RIDGE, "") if numbers else (head, sizes.training(rate(head), steps=sizes.grid_steps))
             own, training = (own, training) if encoder else ("", "")
             made.append(Row(TASKS, label, encoder, own, training, role, task=task, control=control, column=task))
     return made
@@ -252,5 +260,6 @@ def loss_heads(sizes: Sizes) -> dict[str, tuple[str, str]]:
 def loss_row(sizes: Sizes, where: str, loss: str, optimiser: str, lr: float) -> Row:
     """One cell of the comparison, at a rate."""
     encoder, head = loss_heads(sizes)[where]
-    training = sizes.training(lr, loss=LOSS_NAMES[loss], optimiser=OPTIMISERS[optimiser][0])
+    told = {"loss": LOSS_NAMES[loss], "optimiser": OPTIMISERS[optimiser][0]}
+    training = sizes.training(lr, steps=sizes.grid_steps, **told)  # type: ignore[arg-type]
     return Row(LOSSES, f"{where}: {loss}", encoder, head, training, column=optimiser)

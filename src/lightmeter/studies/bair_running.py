@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Any
 
-from lightmeter.assets.files import FileLock
 from lightmeter.encoders.dense import DenseEncoder
 from lightmeter.encoders.dense_cache import FeatureCache
 from lightmeter.errors import LibraryBusyError, LightmeterError
@@ -19,15 +18,15 @@ from lightmeter.heads.segmenting.protocol import mask_head
 from lightmeter.heads.segmenting.sweep import Sweep, run_sweep
 from lightmeter.heads.segmenting.training import MaskTraining
 from lightmeter.meter.cost import Cost
+from lightmeter.meter.record import hash_of
 from lightmeter.metrics.effective_rank import effective_rank
 from lightmeter.parts import build
-from lightmeter.studies.bair import BairResult, Outcome, slug, taken
+from lightmeter.studies.bair import BairResult, Outcome
 from lightmeter.studies.bair_data import BairSet
 from lightmeter.studies.bair_encoders import ALL, FULL, Encoders
-from lightmeter.studies.bair_rows import LOSS_NAMES, OPTIMISERS, RATES, RIDGE, Row, Sizes, loss_heads, loss_row, rows_of
+from lightmeter.studies.bair_rows import LOSS_NAMES, OPTIMISERS, Row, Sizes, loss_heads, loss_row, rows_of
+from lightmeter.studies.bair_sharing import POLL_S, slug, taken
 from lightmeter.studies.declared import Asked
-
-_POLL_S = 2.0
 
 
 class Running:
@@ -50,7 +49,7 @@ class Running:
         while waiting:
             put_off = [label for label in waiting if not self._group(label)]
             if len(put_off) == len(waiting):
-                time.sleep(_POLL_S)
+                time.sleep(POLL_S)
             waiting = put_off
 
     def _group(self, label: str) -> bool:
@@ -73,7 +72,9 @@ class Running:
             raise
         except LightmeterError as error:
             self.asked.tell(f"{label}: not run: {error}")
-            self.why |= dict.fromkeys(rows, str(error))
+            lost = [loss_row(self.sizes, *each) for each in self._compared(label)]
+            self.rows += lost
+            self.why |= dict.fromkeys([*rows, *lost], str(error))
             return True
         if encoder is not None:
             rows += self._loss_rows(label, encoder)
@@ -116,39 +117,52 @@ class Running:
 
     # -- losses and optimisers --------------------------------------------------------------------------------------
 
+    def _compared(self, label: str) -> list[tuple[str, str, str, float]]:
+        """Where, loss, optimiser and its usual rate of everything that is compared on an encoder."""
+        where = [name for name, (encoder, _) in loss_heads(self.sizes).items() if encoder == label]
+        return [
+            (each, loss, optimiser, usual)
+            for each, loss, (optimiser, (_, usual)) in product(where, LOSS_NAMES, OPTIMISERS.items())
+        ]
+
     def _loss_rows(self, label: str, encoder: DenseEncoder) -> list[Row]:
         """Rows of losses × optimisers, each at the rate that does best on the validation frames after a few steps."""
+        compared = self._compared(label)
+        if not compared:
+            return []
+        train, valid = (
+            prepared(encoder, self.whole.parts[part].labelled("robot"), cache=self.cache) for part in ("train", "valid")
+        )
+        key = hash_of([encoder.fingerprint, train.labelled.fingerprint, valid.labelled.fingerprint])[:12]
         made = []
-        for where, (own, head) in loss_heads(self.sizes).items():
-            if own != label:
-                continue
-            train, valid = (
-                prepared(encoder, self.whole.parts[part].labelled("robot"), cache=self.cache)
-                for part in ("train", "valid")
-            )
-            for loss in LOSS_NAMES:
-                for optimiser, (_, middle) in OPTIMISERS.items():
-                    row = loss_row(self.sizes, where, loss, optimiser, middle)
-                    training = replace(_training(row.training), steps=self.sizes.tries)
-                    sweep = Sweep({"lr": [middle * each for each in RATES]}, seeds=(self.asked.seed,))
-                    found = run_sweep(
-                        train, valid, mask_head(head), sweep, training=training,
-                        folder=self.folder / "sweeps" / slug(f"{where} {loss} {optimiser}"),
-                    )  # fmt: skip
-                    made.append(loss_row(self.sizes, where, loss, optimiser, _training(found.best[1]).lr))
-        self.rows = [row for row in self.rows if row not in made] + made
+        for where, loss, optimiser, usual in compared:
+            row = loss_row(self.sizes, where, loss, optimiser, usual)
+            if len(self.sizes.rates) > 1:
+                sweep = Sweep({"lr": [usual * each for each in self.sizes.rates]}, seeds=(self.asked.seed,))
+                found = run_sweep(
+                    train, valid, mask_head(row.head), sweep,
+                    training=replace(_training(row.training), steps=self.sizes.tries),
+                    folder=self.folder / "sweeps" / slug(f"{where} {loss} {optimiser} {key}"),
+                )  # fmt: skip
+                row = loss_row(self.sizes, where, loss, optimiser, _training(found.best[1]).lr)
+            made.append(row)
+        self.rows += made
         return made
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
     def result(self, cost: Cost) -> BairResult:
         """What came of it."""
-        outcomes = tuple(self._outcome(row) for row in self.rows)
-        nets = {name: each.about for name, each in self.encoders.trained.items()}
+        order = list(loss_heads(self.sizes))
+        rows = sorted(self.rows, key=lambda row: next((at for at, each in enumerate(order) if each in row.label), -1))
+        outcomes = tuple(self._outcome(row) for row in rows)
+        ranks = {
+            label: self.ranks[label] for label in dict.fromkeys(row.encoder for row in rows) if label in self.ranks
+        }
         folders = {name: each.folder for name, each in self.encoders.trained.items()}
         notes = tuple(self.encoders.notes.values())
         return BairResult(
-            self.asked, self.sizes, self.whole, outcomes, self.ranks, _plain(nets), folders, notes, cost
+            self.asked, self.sizes, self.whole, outcomes, ranks, self.encoders.told(), folders, notes, cost
         )  # fmt: skip
 
     def _outcome(self, row: Row) -> Outcome:
@@ -161,11 +175,3 @@ class Running:
 def _training(spec: str) -> MaskTraining:
     made: MaskTraining = build(spec, "mask-training")
     return made
-
-
-def _plain(nets: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    wanted = ("pretraining", "figures", "cost", "macs", "diagnostics", "samples")
-    return {name: {key: about[key] for key in wanted if key in about} for name, about in nets.items()}
-
-
-__all__ = ["RIDGE", "FileLock", "Running"]

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from media_makers import make_sound, make_video, package_folder
 
+from lightmeter.cli.yt8m import convert
 from lightmeter.cli.yt8m_extract import extract as command
 from lightmeter.engines.inline import Inline
 from lightmeter.engines.ledger import Ledger
@@ -205,7 +206,9 @@ class TestASet:
     def test_never_takes_the_place_of_something_else(self, made, tmp_path):
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-        with pytest.raises(InvalidValueError, match="--out must be new, empty or made by this command"):
+        with pytest.raises(
+            InvalidValueError, match="--out must be new, empty or hold what this command made, .* 'thesis.txt'"
+        ):
             extract(made, tmp_path / "mine", QUICK)
         assert (tmp_path / "mine" / "thesis.txt").exists()
         assert not (tmp_path / "mine.work").exists()
@@ -274,6 +277,22 @@ class TestRecords:
         np.testing.assert_array_equal(found[2].audio, np.repeat(zero, 3, axis=0))
         assert (tmp_path / "out" / "vocabulary.csv").read_text().split() == ["Index,Name", "0,cats", "1,pets", "2,toys"]
         assert len((tmp_path / "out" / "words.jsonl").read_text().splitlines()) == 4
+
+    @pytest.mark.parametrize("level", ["frame", "video"])
+    def test_become_a_set_again(self, made, tmp_path, level):
+        span = 2.0 if level == "frame" else None
+        writing = SetOptions(level=level, span=span)
+        extract(made, tmp_path / "set", replace(QUICK, labels="folders", writing=writing))
+        extract(made, tmp_path / "raw", replace(QUICK, labels="folders", form="tfrecord", writing=writing))
+        done = CliRunner().invoke(convert, [str(tmp_path / "raw"), str(tmp_path / "back")])
+        assert done.exit_code == 0, done.output
+        back, there = open_set(tmp_path / "back"), open_set(tmp_path / "set")
+        assert (list(back.ids), back.label_names) == (list(there.ids), there.label_names)
+        assert [(each.name, each.dim) for each in back.blocks] == [("visual", 64), ("audio", 384)]
+        plain = [block.made_by for block in back.blocks] == [block.made_by for block in there.blocks]
+        assert plain == (level == "frame"), "numbers that were moved and scaled are others"
+        if plain:
+            np.testing.assert_array_equal(back.frames(0, "visual"), there.frames(0, "visual"))
 
     def test_of_videos_are_the_means_of_what_readers_see_in_frames(self, made, tmp_path):
         options = replace(QUICK, form="tfrecord", writing=SetOptions(level="video"))

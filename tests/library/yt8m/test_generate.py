@@ -1,6 +1,7 @@
 """The generator hits the statistics that it is asked for, and draws every shard from a seed of its own."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -155,6 +156,31 @@ def test_records_hold_what_the_set_holds(tmp_path, level):
 def test_statistics_that_cannot_be_are_refused(values):
     with pytest.raises(InvalidValueError):
         make_world(Statistics(**{"classes": 3862, **values}), seed=0)
+
+
+@pytest.mark.parametrize(("classes", "labels"), [(30, None), (11, None), (1000, 20.0), (150, 50.0)])
+def test_refusals_name_what_can_be_had(classes, labels):
+    with pytest.raises(InvalidValueError, match=" must be ") as refused:
+        make_world(Statistics(classes, labels, 0.005), seed=0)
+    name, least, most = re.match(r"(\w+) must be ([0-9.]+) to ([0-9.]+) with", str(refused.value)).groups()
+    if name == "labels_per_video":  # then of these the share
+        assert labels > float(most)
+        with pytest.raises(InvalidValueError, match="top_share must be") as refused:
+            make_world(Statistics(classes, float(most), 0.005), seed=0)
+        labels = float(most)
+        least, most = re.match(r"top_share must be ([0-9.]+) to ([0-9.]+) with", str(refused.value)).groups()
+    for end in (least, most):
+        world = make_world(Statistics(classes, labels, float(end)), seed=0)
+        found = measured(world.draw_labels(4000, np.random.default_rng(1)))
+        assert found["top_share"] == pytest.approx(float(end), abs=0.02)
+        assert found["labels_per_video"] == pytest.approx(world.statistics.labels, rel=0.04)
+
+
+def test_ten_classes_have_all_labels():
+    with pytest.raises(InvalidValueError, match="top_share must be left out with 10 classes, got 0.4"):
+        Statistics(10, top_share=0.4)
+    with pytest.raises(InvalidValueError, match=r"labels_per_video must be 1 to 2\.0 with 5 classes, got 3\.0"):
+        Statistics(5, 3.0)
 
 
 def test_what_cannot_be_wanted():

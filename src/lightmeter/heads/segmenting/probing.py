@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,8 +133,8 @@ class _Grid:
         self.parts = {"train": train, "test": test} | ({} if valid is None else {"valid": valid})
         self.folder, self.cache = folder, cache
         self.sets: Sets | None = None
-        for one, other in (("train", "valid"), ("train", "test"), ("valid", "test")):
-            if one in self.parts and np.intersect1d(self.parts[one].groups, self.parts[other].groups).size:
+        for one, other in combinations(self.parts, 2):
+            if np.intersect1d(self.parts[one].groups, self.parts[other].groups).size:
                 raise InvalidValueError(f"{one} and {other} must not share a scene, got some in both: split by group")
 
     def once(self, cell: Cell) -> tuple[CellResult, bool]:

@@ -25,13 +25,14 @@ from lightmeter.parts import build
 from lightmeter.types import Array
 
 if TYPE_CHECKING:
-    from lightmeter.encoders.dense import DenseEncoder
+    from lightmeter.encoders.dense import DenseEncoder, FeatureSet
     from lightmeter.encoders.dense_cache import FeatureCache
     from lightmeter.heads.segmenting.training import MaskTraining
     from lightmeter.media.clip_set import LabelledFrames
 
 _DRAW = 0x1AB
 _SHOWN = 8
+_GRID = 4
 _TIMES = 3
 _NOISE_SEEDS = {"train": 0, "valid": 1, "test": 2}
 
@@ -199,10 +200,12 @@ def _numbers(cell: Cell, sets: Sets) -> CellResult:
         cost = CellCost(0, int(made.size), 0, 0, 0.0, 0.0, meter.cost.cpu_s)
         return _result(cell, sets, _scored(cell.task, guessed, truth), cost, [])
     train, test = sets.of("train", cell, rows), sets.of("test", cell, sets.rows("test", cell))
+    inputs, learnt = on_one_grid(train.inputs, train.features)
+    seen = on_one_grid(test.inputs, test.features)[1]
     with measure(tree=False) as meter:
-        ridge = fit_patch_ridge(train.inputs, train.features, targets)
-    guessed = ridge.predict(test.features)
-    one = {name: np.array(each[:1]) for name, each in test.features.items()}
+        ridge = fit_patch_ridge(inputs, learnt, targets)
+    guessed = ridge.predict(seen)
+    one = {name: np.array(each[:1]) for name, each in seen.items()}
     cells = (test.height // ridge.stride) * (test.width // ridge.stride)
     price = sets.price
     assert price is not None
@@ -211,6 +214,31 @@ def _numbers(cell: Cell, sets: Sets) -> CellResult:
         _cpu_ms(lambda: ridge.predict(one)), meter.cost.cpu_s,
     )  # fmt: skip
     return _result(cell, sets, _scored(cell.task, guessed, truth), cost, [])
+
+
+def on_one_grid(
+    inputs: Mapping[str, FeatureSet], features: Mapping[str, Array]
+) -> tuple[dict[str, FeatureSet], Mapping[str, Array]]:
+    """Maps of several strides on the grid of one, for layers that see a cell: the largest that is 4 or less, if any.
+
+    Finer maps become the means of what a cell covers, coarser ones are repeated; maps of one stride stay as they are.
+    Raises InvalidValueError for strides that do not divide one another.
+    """
+    strides = sorted({each.stride for each in inputs.values()})
+    stride = max((each for each in strides if each <= _GRID), default=strides[0])
+    made: dict[str, Array] = {}
+    for name, each in inputs.items():
+        array = features[name]
+        if max(each.stride, stride) % min(each.stride, stride):
+            raise InvalidValueError(f"strides must divide one another, got {each.stride} of {name} and {stride}")
+        if each.stride < stride:
+            times = stride // each.stride
+            count, channels, height, width = array.shape
+            array = array.reshape(count, channels, height // times, times, width // times, times).mean(axis=(3, 5))
+        elif each.stride > stride:
+            array = array.repeat(each.stride // stride, axis=2).repeat(each.stride // stride, axis=3)
+        made[name] = array
+    return {name: replace(each, stride=stride) for name, each in inputs.items()}, made
 
 
 def _judged(targets: Array, task: str) -> Array:

@@ -16,11 +16,11 @@ import numpy as np
 
 from lightmeter.assets.arrays import read_array
 from lightmeter.errors import InvalidValueError, RejectedFileError
-from lightmeter.heads.examples import Block
+from lightmeter.heads.examples import Block, BlockKind
 from lightmeter.library.example_layout import YT8M_OFFSET, YT8M_SCALE, Storage, Stored
 from lightmeter.library.example_set import ExampleSet
 from lightmeter.library.example_writing import SetWriter, ShardRows, alone
-from lightmeter.library.yt8m.exporting import VOCABULARY, WORDS, carry_words
+from lightmeter.library.yt8m.exporting import RECORDS, VOCABULARY, WORDS, carry_words, read_records_about
 from lightmeter.library.yt8m.quantise import Rounding, quantise
 from lightmeter.library.yt8m.records import (
     MOST_SECONDS,
@@ -38,7 +38,7 @@ from lightmeter.types import Array, Labels
 SUFFIXES = (".tfrecord", ".tfrecords", ".tfrecord.gz", ".tfrecords.gz", ".gz")
 SHARD_ITEMS, SHARD_BYTES, SHARD_PROBLEMS = 8192, 64 << 20, 10_000
 _ITEM_BYTES, _LABEL_BYTES = 500, 40  # what Python needs for them
-MADE_BY = {"visual": "yt8m/inception-v3-pca", "audio": "yt8m/vggish-pca"}
+MADE_BY = ("yt8m/inception-v3-pca", "yt8m/vggish-pca")
 _HALF = 65_504.0
 MOST_CLASSES = 100_000
 
@@ -52,7 +52,8 @@ class Conversion:
     storage: of video-level features; uint8 clips them to -2..2 and cuts their fractions off (`floor`, without bias)
     rounding: how the records' own 8-bit frames were made, for the manifest alone (`round` is the published extractor's,
     whose features come back 0.0078 too high)
-    most_frames: of each video, None: all · shard_items: items a shard at most; one of 64 MB ends too
+    made_by: of visual and audio · most_frames: of each video, None: all
+    shard_items: items a shard at most; one of 64 MB ends too
     """
 
     level: Level | Literal["auto"] = "auto"
@@ -60,6 +61,7 @@ class Conversion:
     label_names: tuple[str, ...] = ()
     storage: Storage = "float16"
     rounding: Rounding = "round"
+    made_by: tuple[str, str] = MADE_BY
     most_frames: int | None = None
     shard_items: int = SHARD_ITEMS
 
@@ -82,13 +84,24 @@ class Conversion:
 
     def blocks(self, level: Level) -> tuple[Stored, ...]:
         """What an item has."""
+        kind: BlockKind = "features" if level == "video" else "frames"
         dims = {"visual": self.schema.visual, "audio": self.schema.audio}
+        blocks = [Block(name, kind, dim, by) for (name, dim), by in zip(dims.items(), self.made_by, strict=True)]
         if level != "video":
-            return tuple(Stored.of(Block(name, "frames", dim, MADE_BY[name])) for name, dim in dims.items())
+            return tuple(map(Stored.of, blocks))
         affine = (YT8M_SCALE, YT8M_OFFSET) if self.storage == "uint8" else (1.0, 0.0)
-        return tuple(
-            Stored(Block(name, "features", dim, MADE_BY[name]), self.storage, *affine) for name, dim in dims.items()
-        )
+        return tuple(Stored(each, self.storage, *affine) for each in blocks)
+
+    def check(self, level: Level) -> None:
+        """Whether what is asked for can be had of records of a level.  Raises InvalidValueError."""
+        if level == "video" and self.most_frames is not None:
+            raise InvalidValueError(
+                f"--max-frames is for records of frames, got {self.most_frames} for whole videos: leave it out"
+            )
+        if level != "video" and self.storage != "float16":
+            raise InvalidValueError(
+                f"--store is for records of whole videos, got {self.storage} for frames: they stay 8 bits, leave it out"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +125,15 @@ def convert(
     Records that cannot be used, duplicates among them, are left out and told in `folder/quarantine.jsonl`. Files
     `words.jsonl` beside the records are joined to `folder/words.jsonl`, where `yt8m words` finds them.
     progress: called after each shard with how many items it has and how many records were left out
-    Raises InvalidValueError where there are no files, or none that holds a record.
+    Raises InvalidValueError where there are no files, or no record that can be used: no set is made then.
     Cost: memory of one shard twice, some 150 MB, of the record that is read (16 MB at most, and its fields), and 8
     bytes an item to know duplicates (64 bits of a hash).
     """
     how = how or Conversion()
     files = source_files(sources)
     level = how.level if how.level != "auto" else _first_level(files)
-    plan = {key: value for key, value in asdict(how).items() if key not in ("label_names", "rounding")}
+    how.check(level)
+    plan = {key: value for key, value in asdict(how).items() if key not in ("label_names", "rounding", "made_by")}
     texts = beside(files, WORDS)
     sizes, words = ([[str(path), path.stat().st_size] for path in some] for some in (files, texts))
     about = {
@@ -156,8 +170,25 @@ def _convert(
             writer.add(rows)
             if progress:
                 progress(len(rows.ids), len(rows.beside["quarantine"]))
+    if not any(shard.items for shard in writer.shards) and not writer.finished:
+        raise _nothing(writer)
     examples = writer.finish(labelled=any(shard.labels for shard in writer.shards))
     return Converted(examples, left_out_of(examples.folder))
+
+
+def _nothing(writer: SetWriter) -> InvalidValueError:
+    """Takes away what was begun of a set without items; gives why there are none."""
+    count, first = 0, ""
+    for shard in writer.shards:
+        with (writer.folder / f"{shard.name}.quarantine.jsonl").open(encoding="utf-8") as lines:
+            for line in lines:
+                first, count = first or line, count + 1
+    writer.abandon()
+    (writer.folder / WORDS).unlink(missing_ok=True)
+    why = json.loads(first) if first else {"code": "empty", "reason": "there is no item in them"}
+    return InvalidValueError(
+        f"SOURCE must hold records that can be used, got {count} that cannot, as {why['code']}: {why['reason']}"
+    )
 
 
 def left_out_of(folder: Path) -> dict[str, int]:
@@ -201,6 +232,19 @@ def vocabulary_beside(sources: Sequence[Path | str]) -> Path | None:
             f"records must have one vocabulary, got {found[0]} and {other}, which differ: say which, with --vocabulary"
         )
     return found[0] if found else None
+
+
+def blocks_beside(sources: Sequence[Path | str]) -> tuple[Path | None, dict[str, tuple[int, str]]]:
+    """`records.json` beside the TFRecords of some sources, and what it says: width and `made_by` by block.
+
+    Raises InvalidValueError where there are several that differ.
+    """
+    found = beside(source_files(sources), RECORDS)
+    said = [read_records_about(path) for path in found]
+    for path, each in zip(found, said, strict=True):
+        if each != said[0]:
+            raise InvalidValueError(f"records must be of the same blocks, got {found[0]} and {path}, which differ")
+    return (found[0], said[0]) if said else (None, {})
 
 
 def read_label_names(path: Path | str, classes: int | None = None) -> tuple[str, ...]:

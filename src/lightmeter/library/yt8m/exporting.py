@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lightmeter.assets.files import whole_file, write_whole
 from lightmeter.errors import InvalidValueError
-from lightmeter.library.example_layout import YT8M_OFFSET, YT8M_SCALE
+from lightmeter.heads.examples import Block
+from lightmeter.library.example_layout import MOST_DIM, YT8M_OFFSET, YT8M_SCALE, read_json
 from lightmeter.library.example_set import ExampleSet
 from lightmeter.library.example_writing import ShardRows
+from lightmeter.library.own_folder import check_own
 from lightmeter.library.yt8m.records import (
     FrameRecord,
     IdKey,
@@ -29,6 +33,9 @@ from lightmeter.types import Array, Labels
 _BLOCKS = ("visual", "audio")
 VOCABULARY, WORDS = "vocabulary.csv", "words.jsonl"
 """What lies beside records and sets: names of the classes; titles and keywords, as `yt8m words` reads them."""
+RECORDS = "records.json"
+"""What lies beside records that we write: their blocks, since records tell neither widths nor who made them."""
+_RECORDS_SCHEMA = "lightmeter.records/1"
 
 
 def write_tfrecords(
@@ -39,17 +46,20 @@ def write_tfrecords(
     packed: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> list[Path]:
-    """Write a set as one TFRecord file a shard, `vocabulary.csv` and the set's `words.jsonl` beside them.
+    """Write a set as one TFRecord file a shard, `vocabulary.csv`, `records.json` and the set's `words.jsonl` beside.
 
     Blocks must be called visual and audio, of features or of frames as YouTube-8M quantises them: records hold nothing
-    else. Files that stand are left. Items with rated classes (segments) are written as segment-level records of their
-    own frames.
+    else. Files that a stopped run of the same set left are kept. Items with rated classes (segments) are written as
+    segment-level records of their own frames.
     id_key: `video_id` for readers from before May 2018 · packed: gzip · progress: called with the items of each file
-    Raises InvalidValueError for a set of other blocks.
+    Raises InvalidValueError for a set of other blocks, and for a folder that holds other things.
     """
     _check(examples)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    about = {"set": examples.fingerprint, "id_key": id_key, "packed": packed}
+    plan = _records_json(examples.blocks, about)
+    check_own(folder, lambda out: _stranger(out, plan), "records of this very set")
+    write_whole(folder / RECORDS, plan)
     write_label_names(folder / VOCABULARY, examples.label_names)
     carry_words([examples.folder / WORDS], folder)
     written, start = [], 0
@@ -63,6 +73,38 @@ def write_tfrecords(
         if progress:
             progress(shard.items)
     return written
+
+
+def _stranger(folder: Path, plan: str) -> str:
+    there = folder / RECORDS
+    if there.is_file():
+        return "" if there.read_bytes() == plan.encode() else RECORDS
+    return min((each.name for each in folder.iterdir() if not each.name.startswith(".")), default="")
+
+
+def write_records_about(folder: Path, blocks: Sequence[Block], about: Mapping[str, Any]) -> Path:
+    """Write `records.json` beside records: name, width and `made_by` of each block, and what else is to be said."""
+    return write_whole(folder / RECORDS, _records_json(blocks, about))
+
+
+def _records_json(blocks: Sequence[Block], about: Mapping[str, Any]) -> str:
+    said = [{"name": each.name, "dim": each.dim, "made_by": each.made_by} for each in blocks]
+    return json.dumps({"schema": _RECORDS_SCHEMA, "blocks": said, **about}, indent=1) + "\n"
+
+
+def read_records_about(path: Path) -> dict[str, tuple[int, str]]:
+    """Width and `made_by` by block, as `records.json` says.  Raises InvalidValueError for anything else."""
+    try:
+        said = read_json(path)
+        found = {each["name"]: (each["dim"], each["made_by"]) for each in said["blocks"]}
+        fits = said["schema"] == _RECORDS_SCHEMA and found.keys() <= set(_BLOCKS) and all(
+            type(dim) is int and 1 <= dim <= MOST_DIM and isinstance(made_by, str) for dim, made_by in found.values()
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError):
+        fits = False
+    if not fits:
+        raise InvalidValueError(f"{path} must say the widths of visual and audio, as Lightmeter writes it: remove it")
+    return found
 
 
 def carry_words(texts: Sequence[Path], folder: Path) -> None:

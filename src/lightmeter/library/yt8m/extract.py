@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,18 +12,19 @@ from typing import Any, Literal
 
 from lightmeter.encoders.protocol import Encoder
 from lightmeter.engines.events import Event
-from lightmeter.engines.ledger import Ledger
+from lightmeter.engines.ledger import LEDGER_FILE, Ledger
 from lightmeter.engines.limits import Limits
 from lightmeter.engines.local import Local
 from lightmeter.engines.run import run
 from lightmeter.engines.stage import Failure, Task
 from lightmeter.errors import InvalidValueError, LightmeterError, MissingAssetError, RejectedFileError
+from lightmeter.library.own_folder import check_own
 from lightmeter.library.room import naming_the_limit, room_bytes
 from lightmeter.library.scan import Found, scan
 from lightmeter.library.sink import path_key
-from lightmeter.library.yt8m.extract_labels import ABOUT_FOLDER, Labelled, label_videos
+from lightmeter.library.yt8m.extract_labels import ABOUT_FOLDER, Labelled, check_labels, label_videos
 from lightmeter.library.yt8m.extract_records import write_extracted_records
-from lightmeter.library.yt8m.extract_set import SetOptions, reductions_of, write_extracted
+from lightmeter.library.yt8m.extract_set import SetOptions, cut_off, reductions_of, write_extracted
 from lightmeter.library.yt8m.extract_store import ExtractStore, Kept
 from lightmeter.library.yt8m.extracting import MOST_SECONDS, ExtractStage, encoders_of
 from lightmeter.library.yt8m.reduction import FOLDER, Reduction, load_reductions
@@ -35,6 +37,12 @@ DEFAULT_SOUND = "log-mel"
 TOTAL_S = 600.0
 """What one video may take."""
 Format = Literal["set", "tfrecord"]
+MOST_CUT_OFF = 0.01
+"""Share of the numbers beyond what 8 bits cover that is worth a warning."""
+_OWN = re.compile(
+    r"\.lock|(set|plan|records)\.json|vocabulary\.csv|(words|quarantine)\.jsonl|[0-9]{5,9}\.[a-z][a-z0-9_-]*\.npy"
+    rf"|(frame|video)-[0-9]{{5,}}\.tfrecord|{FOLDER}(/model\.(json|safetensors))?"
+)  # all that we write into OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +105,8 @@ def extract(
     What was read is kept in the folder `OUT.work`, so that the same call goes on after a stop, reads new videos only,
     and needs no video to write another level, reduction or format. OUT is replaced whole, when all is done.
     events: called with each engine event and the number of videos to read
-    Raises InvalidValueError where OUT holds something else, or where no video could be read.
+    Raises InvalidValueError where OUT holds something else, a file of the user's among what we made too, where labels
+    are of no video (before any is read), or where no video could be read.
     Cost: about 20 CPU-ms a second of video with the default encoders.
     """
     options = _resolved(options or ExtractOptions())
@@ -105,7 +114,12 @@ def extract(
     _check_out(out)
     visual, audio = encoders_of(options.encoder or "", options.sound or "")
     stage = ExtractStage(visual.spec, audio.spec if audio else "", options.max_seconds, options.media)
+    if options.labels is not None:
+        check_labels(options.labels)
     found, failed, skipped = _videos(folder, out, options.exclude)
+    if not found:
+        raise _no_video(folder, failed)
+    _labelled([name_of(each) for each in found], folder, options)
     with Ledger.open(_work(out)) as ledger:
         job = _Job(folder, out, options, ledger, ExtractStore(ledger.connection, stage.fingerprint))
         return job.work(stage, _made_by(visual, audio), found, failed, skipped, events)
@@ -124,6 +138,8 @@ def _resolved(options: ExtractOptions) -> ExtractOptions:
     """What was not said comes from the other set, else from the defaults."""
     like = options.writing.like
     if like is None:
+        if options.writing.span is not None and (options.writing.level, options.form) == ("video", "set"):
+            raise InvalidValueError("--span is for 8 bits, got it for means of whole videos, kept in 16: leave it out")
         encoder, sound = options.encoder or DEFAULT_ENCODER, options.sound
         return replace(options, encoder=encoder, sound=DEFAULT_SOUND if sound is None else sound)
     if options.writing.pca or options.writing.pca_sound or options.writing.span:
@@ -148,10 +164,26 @@ def _reductions_of(like: Path) -> tuple[tuple[Reduction, ...], dict[str, Any]]:
 
 
 def _check_out(out: Path) -> None:
-    """OUT may be replaced where we made it, and nowhere else; asked before the work, not after."""
+    """OUT may be replaced where we made all that is in it, and nowhere else; so may what OUT.work keeps of it."""
+    check_own(out, _stranger, "what this command made, all of which it replaces", called="--out")
+    check_own(_work(out), _stranger_to_work, "what this command keeps", called="the folder beside --out")
+
+
+def _stranger(out: Path) -> str:
+    """The first of any depth that we did not write, since OUT goes as a whole."""
     ours = (out / FOLDER / "model.json").is_file()
-    if os.path.lexists(out) and not ours and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidValueError(f"--out must be new, empty or made by this command, got {out}: choose another folder")
+    names = (path.relative_to(out).as_posix() for path in out.rglob("*"))
+    return next((name for name in names if not (ours and _OWN.fullmatch(name))), "")
+
+
+def _stranger_to_work(work: Path) -> str:
+    names = {each.name for each in work.iterdir()}
+    return "" if LEDGER_FILE in names else min(names - {"ledger.lock"}, default="")
+
+
+def _no_video(folder: Path, failed: dict[str, str]) -> InvalidValueError:
+    got = f"{len(failed)} that cannot: {next(iter(failed.values()))}" if failed else "none"
+    return InvalidValueError(f"FOLDER must hold a video that can be read, got {folder} with {got}")
 
 
 def _videos(folder: Path, out: Path, exclude: Sequence[str]) -> tuple[list[Found], dict[str, str], int]:
@@ -229,10 +261,7 @@ class _Job:
         if report.stopped:
             return ended
         if not videos:
-            raise InvalidValueError(
-                f"FOLDER must hold a video that can be read, got {self.folder} with "
-                f"{f'{len(failed)} that cannot: {next(iter(failed.values()))}' if failed else 'none'}"
-            )
+            raise _no_video(self.folder, failed)
         written, notes = self._write(stage, videos, made_by)
         return replace(ended, written=written, notes=notes)
 
@@ -241,7 +270,7 @@ class _Job:
     ) -> tuple[bool, tuple[str, ...]]:
         """Replace OUT unless it holds just this."""
         options = self.options
-        labelled = self._labelled(videos)
+        labelled = _labelled([each.name for each in videos], self.folder, options)
         notes = labelled.notes if labelled is not None else ()
         reductions = reductions_of(self.store, videos, made_by, options.writing)
         about = {
@@ -249,7 +278,7 @@ class _Job:
             "level": options.writing.level, "seed": options.writing.seed, ABOUT_FOLDER: os.path.abspath(self.folder),  # noqa: PTH100
             "plan": _plan(stage, videos, reductions, labelled, options),
         }  # fmt: skip
-        notes = (*notes, *_on_sound(videos, reductions))
+        notes = (*notes, *_on_sound(videos, reductions), *self._on_range(videos, reductions))
         if _stands(self.out, about):
             return False, notes
         with _replaced(self.out) as folder:
@@ -259,12 +288,28 @@ class _Job:
             )  # fmt: skip
         return True, notes
 
-    def _labelled(self, videos: Sequence[Kept]) -> Labelled | None:
-        if self.options.labels is None:
-            return None
-        like = self.options.writing.like
-        names = None if like is None else _label_names(like)
-        return label_videos([each.name for each in videos], self.options.labels, names=names, folder=self.folder)
+    def _on_range(self, videos: Sequence[Kept], reductions: Sequence[Reduction]) -> Iterator[str]:
+        """What 8 bits cut off, where their range was told or is that of another set, and so may not fit."""
+        writing = self.options.writing
+        if writing.level != "frame" or (writing.span is None and writing.like is None):
+            return
+        for each in reductions:
+            share = cut_off(self.store, videos, each, seed=writing.seed)
+            if share is not None:
+                told = f"8 bits from {each.low:g} to {each.high:g} cut off {100 * share:.3g} % of {each.name}'s numbers"
+                way_out = "make --span larger, or leave it out" if writing.like is None else "extract without --like"
+                if share > MOST_CUT_OFF:
+                    yield f"warning: {told}: {way_out}"
+                elif writing.span is not None:
+                    yield told
+
+
+def _labelled(videos: Sequence[str], folder: Path, options: ExtractOptions) -> Labelled | None:
+    """Labels of videos by their names below the folder; None where none were asked for."""
+    if options.labels is None:
+        return None
+    names = None if options.writing.like is None else _label_names(options.writing.like)
+    return label_videos(videos, options.labels, names=names, folder=folder)
 
 
 def _on_sound(videos: Sequence[Kept], reductions: Sequence[Reduction]) -> tuple[str, ...]:
@@ -319,6 +364,7 @@ class _replaced:  # noqa: N801  (used as a verb)
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         if kind is None:
             if self.out.exists():
+                _check_out(self.out)  # again: somebody may have put something in while videos were read
                 self.out.rename(self.old)
             self.fresh.rename(self.out)
         for each in (self.fresh, self.old):

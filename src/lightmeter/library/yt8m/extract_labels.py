@@ -45,6 +45,20 @@ class Labelled:
     notes: tuple[str, ...]
 
 
+def check_labels(how: str) -> None:
+    """Whether `how` of `label_videos` can be read; to be asked before hours of work.  Raises InvalidValueError."""
+    if how != FOLDERS:
+        read_label_table(_table_of(how))
+
+
+def _table_of(how: str) -> Path:
+    path = Path(how)
+    if not path.is_file():
+        got = "a folder" if path.is_dir() else "no file"
+        raise InvalidValueError(f"--labels must be `{FOLDERS}` or a CSV file, got {how}, which is {got}")
+    return path
+
+
 def label_videos(
     videos: Sequence[str], how: str, *, names: Sequence[str] | None = None, folder: Path | None = None
 ) -> Labelled:
@@ -61,7 +75,7 @@ def label_videos(
         lists = [video.split("/")[:-1] for video in videos]
     else:
         ids = {id_of(video): at for at, video in enumerate(videos)}
-        placed = place_labels(Path(how), ids=ids, folders=() if folder is None else (os.path.abspath(folder),))  # noqa: PTH100
+        placed = place_labels(_table_of(how), ids=ids, folders=() if folder is None else (os.path.abspath(folder),))  # noqa: PTH100
         lists, notes = [placed.labels.get(at, []) for at in range(len(videos))], placed.notes
     found = {label for each in lists for label in each}
     if not found:
@@ -165,7 +179,9 @@ def read_label_table(path: Path) -> dict[str, list[str]]:
         text = path.read_text("utf-8-sig")
         rows = [row for row in csv.reader(text.splitlines(), strict=True) if any(map(str.strip, row))]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidValueError(f"--labels must be `{FOLDERS}` or a CSV file in UTF-8, got {path}: {error}") from error
+        raise InvalidValueError(
+            f"--labels must be a CSV file in UTF-8 of path,label lines, got {path}: {error}"
+        ) from error
     if rows and [each.strip().lower() for each in rows[0]] in _HEADS:
         rows = rows[1:]
     found: dict[str, list[str]] = {}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lightmeter.assets.files import write_whole
-from lightmeter.library.yt8m.exporting import VOCABULARY, WORDS, write_label_names
+from lightmeter.heads.examples import Block
+from lightmeter.library.yt8m.exporting import VOCABULARY, WORDS, write_label_names, write_records_about
 from lightmeter.library.yt8m.extract_labels import Labelled, id_of
 from lightmeter.library.yt8m.extract_set import Level, cuts, is_there, rows_in_set, words_line
 from lightmeter.library.yt8m.extract_store import ExtractStore, Kept
@@ -24,7 +26,7 @@ def write_extracted_records(
     folder: Path, store: ExtractStore, videos: Sequence[Kept], reductions: Sequence[Reduction], *,
     level: Level, labelled: Labelled | None, about: dict[str, Any],
 ) -> None:  # fmt: skip
-    """Write `frame-00000.tfrecord` … (or `video-…`), `words.jsonl` and, with labels, `vocabulary.csv`.
+    """Write `frame-00000.tfrecord` … (or `video-…`), `words.jsonl`, `records.json` and, with labels, `vocabulary.csv`.
 
     Readers take a byte q for q * 4/255 + 4/512 - 2, whatever range it stands for: they see features that are moved and
     scaled, block by block; the ranges are in `reduction/`. The floats of whole videos are on the same scale.
@@ -39,7 +41,14 @@ def write_extracted_records(
     names = labelled.names if labelled is not None else ()
     if names:
         write_label_names(folder / VOCABULARY, names)
+    blocks = [replace(block, made_by=_scaled_by(each, block)) for each in reductions for block in [each.block(level)]]
+    write_records_about(folder, blocks, {})
     save_reductions(folder, reductions, {**about, "label_names": list(names)})
+
+
+def _scaled_by(reduction: Reduction, block: Block) -> str:
+    """Who made the numbers that readers see: moved and scaled, they are others than those of the set."""
+    return block.made_by if reduction.is_plain else f"{block.made_by} then {reduction.low:g}…{reduction.high:g} to ±2"
 
 
 def _encoded(

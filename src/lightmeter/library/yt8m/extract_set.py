@@ -68,6 +68,15 @@ def sample(store: ExtractStore, videos: Sequence[Kept], kind: str, dim: int, *, 
     return np.concatenate(parts)
 
 
+def cut_off(store: ExtractStore, videos: Sequence[Kept], reduction: Reduction, *, seed: int) -> float | None:
+    """Share of the sampled numbers of a block that lie beyond what its 8 bits cover; None where no video has it."""
+    rows = sample(store, videos, reduction.name, reduction.dim, seed=seed) if reduction.fitted else np.empty((0, 1))
+    if not len(rows):
+        return None
+    numbers = reduction.apply(rows)
+    return float(((numbers < reduction.low) | (numbers > reduction.high)).mean())
+
+
 def reductions_of(
     store: ExtractStore, videos: Sequence[Kept], made_by: dict[str, tuple[str, int]], options: SetOptions
 ) -> tuple[Reduction, ...]:

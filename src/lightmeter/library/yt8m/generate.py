@@ -15,6 +15,7 @@ from lightmeter.errors import InvalidValueError
 from lightmeter.heads.examples import Block
 from lightmeter.library.example_layout import Stored
 from lightmeter.library.example_writing import PLAN, SetWriter, ShardRows, alone
+from lightmeter.library.own_folder import check_own
 from lightmeter.library.yt8m.exporting import VOCABULARY, WORDS, encoded, write_label_names
 from lightmeter.library.yt8m.quantise import quantise
 from lightmeter.library.yt8m.world import AUDIO, LATENT, VISUAL, Statistics, World, make_world
@@ -90,12 +91,25 @@ def generate(
     Beside each part lies `words.jsonl`: `id`, and `title` and `keywords` where they are known; beside TFRecords also
     `vocabulary.csv`, the names of the classes.
     progress: called with the number of videos of each finished shard · Cost: about 60 µs of CPU a video at video level
+    Raises InvalidValueError for a folder that holds other things, and for statistics that cannot be had.
     """
     folder = Path(folder)
+    check_own(folder, _stranger, "train and test as this command makes them")
     world = make_world(wanted.statistics, wanted.seed)
     with alone(folder):
         write = _write_set if form == "set" else _write_tfrecords
         return {part: write(folder / part, world, wanted, part, progress or (lambda count: None)) for part in _PARTS}
+
+
+def _stranger(folder: Path) -> str:
+    """Hidden files are nobody's concern: none is touched."""
+    names = {each.name for each in folder.iterdir() if not each.name.startswith(".")}
+    begun = {part for part in names & _PARTS.keys() if _is_begun(folder / part)}
+    return min(names - begun, default="")
+
+
+def _is_begun(part: Path) -> bool:
+    return part.is_dir() and ((part / PLAN).is_file() or all(each.name.startswith(".") for each in part.iterdir()))
 
 
 def _write_set(folder: Path, world: World, wanted: Wanted, part: str, progress: Callable[[int], None]) -> Generated:

@@ -28,11 +28,13 @@ def write_parquet(examples: ExampleSet, path: Path | str, *, progress: Callable[
 
     A block is a list of fixed length of float32 (int32 for tokens), null where an item has not got it: what was stored
     as float16 or uint8 stands there as the numbers it means. Names of classes and blocks are in the file's metadata.
-    progress: called with the items of each row group · Raises InvalidValueError for sets with frames
+    progress: called with the items of each row group · Raises InvalidValueError for sets with frames, and where another
+    thing than a table stands
     """
     arrow, parquet = need("pyarrow", "arrow"), need("pyarrow.parquet", "arrow")
     if examples.lengths is not None or examples.rated is not None:
         raise InvalidValueError("a Parquet file holds features and tokens: write frames and segments as TFRecords")
+    _check_place(Path(path))
     columns = [arrow.field("id", arrow.string()), arrow.field("labels", arrow.list_(arrow.int32()))]
     for block in examples.blocks:
         kind = arrow.int32() if block.kind == "tokens" else arrow.float32()
@@ -50,6 +52,16 @@ def write_parquet(examples: ExampleSet, path: Path | str, *, progress: Callable[
             if progress:
                 progress(len(rows))
     return Path(path)
+
+
+def _check_place(path: Path) -> None:
+    """A table may be written over, and nothing else."""
+    if path.exists():
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(4) in (b"PAR1", b""):
+                    return
+        raise InvalidValueError(f"OUT must be new or a Parquet file, got {path}, which is another thing: take another")
 
 
 def _columns(examples: ExampleSet, rows: Array, arrow: Any) -> list[Any]:

@@ -96,6 +96,11 @@ class Reduction:
         """
         return quantise(self.scaled(rows), "floor")
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its 8 bits cover -2 to 2, as YouTube-8M's do, so that records hold the very numbers."""
+        return (self.low, self.high) == (-2, 2)
+
     def scaled(self, rows: Array) -> Array:
         """What `apply` gave with low … high moved to -2 … 2, the range of YouTube-8M's bytes."""
         made: Array = (rows - np.float32(self.low)) / np.float32((self.high - self.low) / 4) - np.float32(2)

@@ -13,7 +13,7 @@ from lightmeter.encoders.cleaning import Profile
 from lightmeter.encoders.codebook import Codebook, Metric
 from lightmeter.encoders.english import Filter
 from lightmeter.encoders.text_words import TextOptions
-from lightmeter.encoders.word_vectors import PACKAGED
+from lightmeter.encoders.word_vectors import PACKAGED, check_place
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.library.example_layout import read_manifest
 from lightmeter.library.example_set import ExampleSet
@@ -153,4 +153,5 @@ def options_like(folder: Path, *, vectors: str | None = None) -> WordsOptions:
 
 def vectors_sha256(where: str) -> str:
     """What tells word vectors from others: the hash of a file or folder; the packaged ones' name."""
+    check_place(where)
     return where if where == PACKAGED else content_sha256(Path(where))

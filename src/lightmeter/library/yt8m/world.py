@@ -7,6 +7,7 @@ making, so that no quality measured on them says anything about real videos.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -28,6 +29,8 @@ CONDITIONAL = 0.45
 WITH_KEYWORDS, WITH_TITLE, WITH_BOTH = 2.578 / 3.905, 3.084 / 3.905, 2.473 / 3.905
 """Share of the training videos that have English keywords, an English title, both.  Source: seed 003, table 1."""
 TOP_SHARE = 0.4
+MOST_EXPONENT, MOST_EXTRA = 4.0, 64.0
+"""Where the searches for the Zipf exponent and for the number of further draws end."""
 _PARENTED = 0.75  # how often a label brings its parent along
 _ROOTS = 25  # the commonest classes have no parents
 
@@ -37,7 +40,8 @@ class Statistics:
     """What a generated set should measure.
 
     classes: K · labels_per_video: mean, above 1 · top_share: of all labels, the share of the ten commonest classes
-    None: 3.4 labels for the 4,716 classes of 2017, else 3.0; a share of 0.4; with few classes what these allow.
+    None: 3.4 labels for the 4,716 classes of 2017, else 3.0, of fewer than 9 classes 1 + (K - 1) / 4; a share of 0.4,
+    of fewer than 100 classes what Zipf's law with the exponent 1 gives
     """
 
     classes: int = 3862
@@ -47,15 +51,19 @@ class Statistics:
     def __post_init__(self) -> None:
         if not 2 <= self.classes <= 100_000:
             raise InvalidValueError(f"classes must be 2 to 100000, got {self.classes}")
-        if not 1 <= self.labels <= max(self.classes / 3, 1 + (self.classes - 1) / 4):
+        most = max(self.classes / 3, 1 + (self.classes - 1) / 4)
+        if not 1 <= self.labels <= most:
             raise InvalidValueError(
-                f"labels_per_video must be 1 to a third of the {self.classes} classes, got {self.labels}"
+                f"labels_per_video must be 1 to {math.floor(100 * most) / 100} with {self.classes} classes, got "
+                f"{self.labels}"
             )
-        if self.top_share is not None and not min(1.0, 12 / self.classes) <= self.top_share < 0.95:
-            least = min(1.0, 12 / self.classes)
+        if self.top_share is not None and self.classes <= 10:
             raise InvalidValueError(
-                f"top_share must be {least:.3f} to 0.95 with {self.classes} classes, got {self.top_share}"
+                f"top_share must be left out with {self.classes} classes, got {self.top_share}: the ten commonest have "
+                "all labels"
             )
+        if self.top_share is not None and not 0 < self.top_share < 1:
+            raise InvalidValueError(f"top_share must be within 0 and 1, got {self.top_share}")
 
     @property
     def labels(self) -> float:
@@ -192,14 +200,15 @@ def make_world(statistics: Statistics, seed: int) -> World:
 
     With k = 1 + Poisson(m) draws, a draw bringing class c with r_c = p_c + f * sum of p over its children, a video
     has c with 1 - (1 - r_c) * exp(-m * r_c): both figures are exact sums, and the Zipf exponent of p and m are
-    found by bisection.  Cost: milliseconds.  Raises InvalidValueError where no exponent gives the share.
+    found by bisection.  Cost: milliseconds.  Raises InvalidValueError, which says what can be had, where no exponent
+    gives the share, or no number of draws the labels.
     """
     rng, count = _rng(seed, 0), statistics.classes
     parents = np.full(count, -1, np.int64)
     roots = min(_ROOTS, max(1, count // 4))
     parents[roots:] = [int(rng.integers(0, max(1, min(child // 4, 400)))) for child in range(roots, count)]
     follows = min(_PARENTED, _PARENTED * (statistics.labels - 1))
-    low, high = 0.0, 4.0
+    low, high = 0.0, MOST_EXPONENT
     exponent = 1.0
     for _ in range(50 if statistics.share is not None else 0):
         exponent = (low + high) / 2
@@ -208,12 +217,35 @@ def make_world(statistics: Statistics, seed: int) -> World:
         low, high = (exponent, high) if share < (statistics.share or 0) else (low, exponent)
     chances = _zipf(count, exponent)
     extra = _extra(chances, parents, follows, statistics.labels)
-    if statistics.share is not None and abs(_share(chances, parents, follows, extra) - statistics.share) > 0.005:
-        raise InvalidValueError(
-            f"top_share {statistics.share} cannot be had with {count} classes and {statistics.labels} labels a video: "
-            f"the nearest is {_share(chances, parents, follows, extra):.3f}"
-        )
+    fits = abs(_expected(chances, parents, follows, extra).sum() - statistics.labels) <= 0.01 * statistics.labels
+    if statistics.share is not None:
+        fits = fits and abs(_share(chances, parents, follows, extra) - statistics.share) <= 0.005
+    if not fits:
+        raise _out_of_reach(statistics, parents, follows)
     return World(statistics, seed, chances, parents, follows, extra)
+
+
+def _out_of_reach(statistics: Statistics, parents: Array, follows: float) -> InvalidValueError:
+    """What can be had: shares from that of equal chances to that of the steepest law which still gives the labels."""
+    count, labels = statistics.classes, statistics.labels
+    if statistics.share is None or _most_labels(_zipf(count, 0.0), parents, follows) < labels:
+        exponent = 1.0 if statistics.share is None else 0.0
+        most = math.floor(100 * _most_labels(_zipf(count, exponent), parents, follows)) / 100
+        return InvalidValueError(f"labels_per_video must be 1 to {most} with {count} classes, got {labels}")
+    low, high = 0.0, MOST_EXPONENT
+    for _ in range(50 if _most_labels(_zipf(count, high), parents, follows) < labels else 0):
+        middle = (low + high) / 2
+        few = _most_labels(_zipf(count, middle), parents, follows) < labels
+        low, high = (low, middle) if few else (middle, high)
+    least, most = (
+        _share(chances, parents, follows, _extra(chances, parents, follows, labels))
+        for chances in (_zipf(count, 0.0), _zipf(count, high))
+    )
+    least = math.ceil(1000 * least) / 1000
+    most = max(least, math.floor(1000 * most) / 1000)
+    return InvalidValueError(
+        f"top_share must be {least} to {most} with {count} classes and {labels} labels a video, got {statistics.share}"
+    )
 
 
 def _rng(seed: int, *path: int) -> np.random.Generator:
@@ -239,9 +271,13 @@ def _share(chances: Array, parents: Array, follows: float, extra: float) -> floa
     return float(expected[-10:].sum() / expected.sum())
 
 
+def _most_labels(chances: Array, parents: Array, follows: float) -> float:
+    return float(_expected(chances, parents, follows, MOST_EXTRA).sum())
+
+
 def _extra(chances: Array, parents: Array, follows: float, labels: float) -> float:
     """The mean number of further draws that gives so many labels a video."""
-    low, high = 0.0, 64.0
+    low, high = 0.0, MOST_EXTRA
     for _ in range(50):
         middle = (low + high) / 2
         few = _expected(chances, parents, follows, middle).sum() < labels
