@@ -6,6 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("lightmeter", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lightmeter")  # no test is timed: machines are noisy
 
 
 @pytest.fixture(scope="session")

@@ -78,3 +78,21 @@ def test_classify_says_what_is_wrong(tmp_path, args, said):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(said)
     assert done.stderr.count("\n") == 1
+
+
+def test_segment(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setenv("LIGHTMETER_CACHE", str(tmp_path / "cache"))
+    told = run("segment.py", cwd=tmp_path)
+    assert told.count("CPU-ms a frame") == 3
+    assert "cheapest with IoU" in told
+    assert (tmp_path / "segment.png").stat().st_size > 50_000
+
+
+@pytest.mark.parametrize(("args", "said"), [(("--help",), "usage: "), (("a",), "usage: "), (("a", "b"), "missing: ")])
+def test_segment_says_what_is_wrong(tmp_path, args, said):
+    command = [sys.executable, EXAMPLES / "segment.py", *args]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1

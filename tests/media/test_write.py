@@ -8,7 +8,7 @@ from media_makers import number_of, numbered_frame
 
 from lightmeter.errors import InvalidValueError
 from lightmeter.media import probe, read_clip, read_image, read_words, write_image, write_video
-from lightmeter.media.write import exact_rate
+from lightmeter.media.write import exact_rate, write_frames
 from lightmeter.types import Clip, Image
 
 
@@ -65,3 +65,24 @@ def test_rates_are_exact():
     assert exact_rate(24) == 24
     with pytest.raises(InvalidValueError):
         exact_rate(0)
+
+
+def test_frames_that_come_one_by_one_are_the_clip(tmp_path):
+    frames = np.stack([numbered_frame(number, 61, 40) for number in range(5)])
+    write_video(Clip(frames, np.arange(5) / 5), tmp_path / "at_once.mp4", fps=5)
+    assert write_frames(iter(frames), tmp_path / "by_and_by.mp4", fps=5) == 5
+    assert (tmp_path / "by_and_by.mp4").read_bytes() == (tmp_path / "at_once.mp4").read_bytes()
+
+
+def test_frames_that_stop_coming_leave_nothing(tmp_path):
+    def broken():
+        yield numbered_frame(0, 60, 40)
+        raise InvalidValueError("the source broke")
+
+    with pytest.raises(InvalidValueError, match="the source broke"):
+        write_frames(broken(), tmp_path / "v.mp4", fps=5)
+    with pytest.raises(InvalidValueError, match="must all be"):
+        write_frames([numbered_frame(0, 60, 40), numbered_frame(1, 62, 40)], tmp_path / "v.mp4", fps=5)
+    with pytest.raises(InvalidValueError, match="got none"):
+        write_frames([], tmp_path / "v.mp4", fps=5)
+    assert not list(tmp_path.iterdir())

@@ -103,3 +103,15 @@ class TestEffectiveRank:
             EffectiveRank(1).update(np.full((1, 1), np.nan))
         with pytest.raises(InvalidValueError, match="both centred or neither"):
             EffectiveRank(1).merge(EffectiveRank(1, centred=False))
+
+
+@pytest.mark.parametrize("kind", [DepthScores, FlowScores])
+def test_rows_make_the_same_scores(kind):
+    rng = np.random.default_rng(0)
+    shape = (3, 4, 5) + ((2,) if kind is FlowScores else ())
+    made = kind().update(rng.random(shape) + 1, rng.random(shape) + 1)
+    again = kind.of_rows(made.rows, (4, 5))
+    assert again.result() == made.result()
+    for wrong in (made.rows[:, :3], -made.rows, made.rows * np.nan):
+        with pytest.raises(InvalidValueError, match="rows must be"):
+            kind.of_rows(wrong, (4, 5))

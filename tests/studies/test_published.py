@@ -29,7 +29,7 @@ SEED_003 = {
     "yt8m-text": (6, 4, 1318.7, 0.0),
     "yt8m-text-models": (5, 1, 202.2, 0.0),
 }
-SEED_001 = {"bair-masks": (9, 1, 3.865, 0.0)}
+SEED_001 = {"bair-masks": (9, 1, 3.745, 0.0)}
 SEEDS = {"001": SEED_001, "003": SEED_003, "004": SEED_004}
 TABLES = SEED_001 | SEED_003 | SEED_004
 
@@ -61,9 +61,8 @@ class TestEveryTable:
             if cell.printed == "-":
                 assert cell.value is cell.plus_minus is None
                 continue
-            value, _, spread = (
-                cell.printed.removesuffix("%").removesuffix("*").removesuffix("(Baseline)").partition("±")
-            )
+            bare = cell.printed.removesuffix("%").removesuffix("*").removesuffix("(Baseline)")
+            value, _, spread = bare.partition("±")
             assert cell.value == float(value)
             assert cell.plus_minus == (float(spread) if spread else None)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lightmeter.cli.options import ABOVE_ZERO, emit, json_option, say, seed_option, talk_options
+from lightmeter.cli.options import ABOVE_ZERO, emit, json_option, refuse_here, say, seed_option, talk_options
 
 if TYPE_CHECKING:
     from lightmeter.library.yt8m.extract import Extracted, ExtractOptions
@@ -97,6 +97,8 @@ def _options(asked: dict[str, Any]) -> ExtractOptions:
     from lightmeter.library.yt8m.extract_set import SetOptions
     from lightmeter.parts import build
 
+    if asked["like"] is not None:
+        refuse_here(("level",), "comes from --like: leave it out")
     options = ExtractOptions(
         encoder=asked["encoder"],
         sound=asked["sound"],

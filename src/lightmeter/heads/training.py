@@ -182,11 +182,10 @@ def class_ranges(head: NetHead, training: Adam, classes: int, size: int | None) 
 
 
 def check_net(head: NetHead, training: Adam, examples: Examples) -> None:
-    """Raise InvalidValueError for blocks that a head does not read, or weights that are not clipped so.
+    """Raise InvalidValueError where a head makes no network of these blocks, or its weights are not clipped so.
 
     Cost: the network is built without weights, milliseconds.
     """
-    check_blocks(head, examples.blocks)
     classes = len(examples.label_names)
     net = bare_net(head, examples.blocks, (0, classes, classes))
     if training.clip_by == "class":
@@ -235,7 +234,7 @@ class _Run:
         self, head: NetHead, examples: Examples, training: Adam, seed: int, folder: Path | None, plan: Plan,
         tell: Callable[[Told], None] | None,
     ) -> None:  # fmt: skip
-        check_net(head, training, examples)
+        check_blocks(head, examples.blocks)
         if seed < 0:
             raise InvalidValueError(f"--seed must be 0 or more, got {seed}")
         self.head, self.examples, self.training, self.seed, self.plan = head, examples, training, seed, plan
@@ -259,6 +258,7 @@ class _Run:
                 )
             )
         self.ranges = class_ranges(head, self.training, self.classes, plan.class_shard)
+        check_net(head, training, examples)
         self.order = Order(len(examples), min(training.batch, len(examples)), training.epochs, seed)
         self.precision = _precision(training, folder)
         self.checkpoints = None if folder is None else Checkpoints(folder, self.about(), plan.checkpoint_s)

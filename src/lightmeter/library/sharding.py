@@ -22,7 +22,7 @@ from lightmeter.heads.answering import Answering, load_answering
 from lightmeter.heads.classifier import Classifier
 from lightmeter.heads.examples import Chosen, Examples
 from lightmeter.heads.learner import measured_precision
-from lightmeter.heads.net_head import net_head
+from lightmeter.heads.net_head import check_blocks, net_head
 from lightmeter.heads.training import Adam, Plan, check_net, class_ranges, fit_net, tell_few
 from lightmeter.library.example_set import open_set
 from lightmeter.library.scoring import Scores, add, labels_turned, rows_at_once, scorer
@@ -136,12 +136,14 @@ def fit_sharded(
 def _shards(stage: FitShards, examples: Examples) -> int:
     """How many there are; a recipe that cannot be cut is refused here, and not by a worker."""
     head, training = net_head(stage.head), stage.recipe()
-    check_net(head, training, examples)
+    check_blocks(head, examples.blocks)
     if examples.labels is None:
         raise InvalidValueError("examples must have labels to be learnt from, got none of them labelled")
     if training.distil:
         raise InvalidValueError("classes learnt on an engine have no teacher: leave distil out")
-    return len(class_ranges(head, training, len(examples.label_names), stage.class_shard))
+    ranges = class_ranges(head, training, len(examples.label_names), stage.class_shard)
+    check_net(head, training, examples)
+    return len(ranges)
 
 
 def _place(folder: Path, number: int) -> Path:

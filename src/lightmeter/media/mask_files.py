@@ -28,7 +28,7 @@ from lightmeter.media.labelling import (
     windows,
 )
 from lightmeter.media.limits import MediaLimits
-from lightmeter.media.mask_pixels import read_mask, resized_frame
+from lightmeter.media.mask_pixels import named, read_mask, resized_frame
 from lightmeter.media.reading import Reading
 from lightmeter.media.sniff import VIDEO_NAMES
 from lightmeter.media.video import FrameReader
@@ -112,7 +112,8 @@ class PictureClips:
         return np.stack(some), place - start, self._read(stem)[1]
 
     def _decode(self, stem: str) -> tuple[Array, tuple[int, int]]:
-        pixels = read_image(self._found[stem], limits=self._options.limits).value.pixels
+        with named(self._found[stem]):
+            pixels = read_image(self._found[stem], limits=self._options.limits).value.pixels
         return resized_frame(pixels, self._options.size), (pixels.shape[0], pixels.shape[1])
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +38,17 @@ class MaskValues:
             raise InvalidValueError(f"wanted must be values of 0..65535 without not_judged, got {list(self.wanted)}")
 
 
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Put a file's path in front of a RejectedFileError that does not name it: of hundreds, one must be found."""
+    try:
+        yield
+    except RejectedFileError as error:
+        if path.name in error.detail:
+            raise
+        raise RejectedFileError(error.code, f"{path}: {error.detail}") from error
+
+
 def read_mask(path: Path, values: MaskValues | None = None, limits: MediaLimits = DEFAULT_LIMITS) -> Array:
     """A mask picture as uint8 [H, W] of 0, 1 and, where an option allows it, 255.
 
@@ -43,7 +56,7 @@ def read_mask(path: Path, values: MaskValues | None = None, limits: MediaLimits 
     black and white, else by number.
     Raises RejectedFileError, naming the file: `not-binary`, `not-a-picture`, `unreadable`, `too-large` …
     """
-    with at_the_door(path.name), warnings.catch_warnings():
+    with named(path), at_the_door(path.name), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with open_picture(read_bytes(path, limits.picture_bytes), limits) as picture:
             picture.load()

@@ -19,7 +19,8 @@ FOLDER = Path(__file__).with_name("published")
 class Cell:
     """One cell as it stands in a seed.
 
-    unit: `%`, `ms`, `MB`, `IoU` or `million videos` · printed: the characters there · value: their number, None for a dash
+    unit: `%`, `ms`, `MB`, `IoU` or `million videos` · printed: the characters there
+    value: their number, None for a dash
     plus_minus: what follows ± there, None where nothing does · seed, place: where to look it up
     """
 

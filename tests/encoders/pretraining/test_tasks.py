@@ -171,7 +171,7 @@ class TestFuture:
         np.testing.assert_array_equal(first, second[:2])
         cells.codes(frames[:1], windows[:1], held_out=True)
         assert asked == [2, 1, 1], "the same place of another set is another window"
-        cells.most = 0
+        cells.store = cells.store[:0]
         other = [Window(0, 0)]
         for _ in range(2):
             cells.codes(tokens.cut.batch_of(footage.learn, other), other)

@@ -74,6 +74,12 @@ class TestLabels:
             extract(clips / "mute", tmp_path / "set", replace(LIKE, writing=SetOptions(like=tmp_path)))
 
 
+def test_a_level_is_that_of_the_other_set(clips, loud, tmp_path):
+    args = [str(clips / "mute"), "--out", str(tmp_path / "set"), "--like", str(loud), "--level", "video"]
+    done = CliRunner().invoke(command, args)
+    assert (done.exit_code, "--level comes from --like: leave it out" in done.output) == (2, True)
+
+
 class TestSoundThatNobodyHas:
     def test_is_a_block_that_is_absent(self, loud, mute):
         done, out = mute

@@ -29,20 +29,25 @@ class Cells:
 
     def __init__(self, tokens: Tokenizer) -> None:
         self.tokens = tokens
-        self.kept: dict[tuple[Window, bool], Array] = {}
-        self.most = _MOST_KEPT_BYTES // (2 * math.prod(tokens.grid))
+        self.kept: dict[tuple[Window, bool], int] = {}
+        kind = np.uint16 if tokens.count <= 1 << 16 else np.int64
+        # one block for all: thousands of small arrays between a run's large ones would hold gigabytes of the heap
+        self.store = np.empty(
+            (_MOST_KEPT_BYTES // (np.dtype(kind).itemsize * math.prod(tokens.grid)), *tokens.grid), kind
+        )
 
     def codes(self, frames: Array, windows: list[Window], *, held_out: bool = False) -> Array:
         """int64 [B, T', h, w] of frames uint8 [B, T, H, W, 3], which are what those windows show."""
         keys = [(window, held_out) for window in windows]
         new = [row for row, key in enumerate(keys) if key not in self.kept]
         fresh = dict(zip(new, self.tokens.codes(frames[new]), strict=True)) if new else {}
-        made = np.stack(
-            [fresh[row] if row in fresh else self.kept[key].astype(np.int64) for row, key in enumerate(keys)]
-        )
+        made = np.empty((len(windows), *self.tokens.grid), np.int64)
+        for row, key in enumerate(keys):
+            made[row] = fresh[row] if row in fresh else self.store[self.kept[key]]
         for row, each in fresh.items():
-            if len(self.kept) < self.most:
-                self.kept[keys[row]] = each.astype(np.uint16 if self.tokens.count <= 1 << 16 else np.int64)
+            if len(self.kept) < len(self.store):
+                place = self.kept.setdefault(keys[row], len(self.kept))
+                self.store[place] = each
         return made
 
 

@@ -171,9 +171,10 @@ def _check_out(out: Path) -> None:
 
 def _stranger(out: Path) -> str:
     """The first of any depth that we did not write, since OUT goes as a whole."""
-    ours = (out / FOLDER / "model.json").is_file()
+    if not (out / FOLDER / "model.json").is_file():
+        return min((each.name for each in out.iterdir()), key=lambda name: (name.startswith("."), name))
     names = (path.relative_to(out).as_posix() for path in out.rglob("*"))
-    return next((name for name in names if not (ours and _OWN.fullmatch(name))), "")
+    return next((name for name in names if not _OWN.fullmatch(name)), "")
 
 
 def _stranger_to_work(work: Path) -> str:
