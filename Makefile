@@ -15,7 +15,7 @@ check: .venv/.dev  ## format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check-slow: .venv/.slow  ## the long proofs; figures go to docs/results
 	$(BIN)/pytest -m slow
@@ -25,15 +25,18 @@ bench: .venv/.bench  ## the benchmarks; ratios to the terminal, JSON to docs/res
 	for bench in benchmarks/*.py; do $(BIN)/python $$bench || exit 1; done
 
 FUTURE := build/future-codes
-future-codes: .venv/.slow  ## the packaged video encoder from nothing, about 40 CPU-minutes; stopped, it goes on
+PREDICTOR := future/blank=1.0,motion=1.0,layers=0,width=48
+future-codes: .venv/.slow  ## the packaged video encoder from nothing, about 50 CPU-minutes; stopped, it goes on
 	$(BIN)/lightmeter segment simulate $(FUTURE)/clips --clips 1000 --seed 1
 	$(BIN)/lightmeter segment simulate $(FUTURE)/held-out --clips 150 --clips-a-scene 1 --seed 9001
 	$(BIN)/lightmeter segment pretrain $(FUTURE)/clips --held-out $(FUTURE)/held-out --out $(FUTURE)/tokens --steps 900 \
 	  --net 'vqvae/of=changes,frames=8,every=2,downsample=[4,2,2],hiddens=48,layers=0,codes=256,least_use=0.1'
 	$(BIN)/lightmeter segment pretrain $(FUTURE)/clips --held-out $(FUTURE)/held-out --out $(FUTURE)/net --steps 2000 \
-	  --tokens $(FUTURE)/tokens --net 'future/blank=1.0,motion=1.0,layers=0,width=48'
+	  --tokens $(FUTURE)/tokens --net '$(PREDICTOR)'
+	$(BIN)/lightmeter segment pretrain $(FUTURE)/clips --held-out $(FUTURE)/held-out --out $(FUTURE)/net2 --steps 2200 \
+	  --tokens $(FUTURE)/tokens --net '$(PREDICTOR)' --from $(FUTURE)/net --seed 2
 	$(BIN)/python -c "from lightmeter.encoders.pretraining.packing import pack; \
-	  pack('$(FUTURE)/net', 'src/lightmeter/encoders/kept/future_codes')"
+	  pack('$(FUTURE)/net2', 'src/lightmeter/encoders/kept/future_codes')"
 
 clean:
 	rm -rf .venv demo

@@ -105,10 +105,16 @@ def bind(call: Call, kind: str | None = None) -> Any:
 
 def table(kind: str) -> dict[str, str]:
     """Names of one kind of part and where each lives; plug-ins join by the entry-point group `lightmeter.<kind>`."""
+    own = _own(kind)
+    return {**_plugins(kind), **own}
+
+
+@cache
+def _plugins(kind: str) -> dict[str, str]:
+    """Read once a process: the metadata of every installed package is looked through."""
     from importlib.metadata import entry_points  # dear, and not needed for `--help`
 
-    own = _own(kind)
-    return {**{entry.name: entry.value for entry in entry_points(group=f"lightmeter.{kind}")}, **own}
+    return {entry.name: entry.value for entry in entry_points(group=f"lightmeter.{kind}")}
 
 
 def _own(kind: str) -> dict[str, str]:
@@ -145,6 +151,8 @@ def _convert(part: str, option: str, value: Any, hint: Any) -> Any:
     if origin in (Union, types.UnionType):
         return _convert_union(part, option, value, args)
     if origin is Literal:
+        if value is None and "none" in args:  # the word, where it is one of the words
+            return "none"
         if value in args and not isinstance(value, Call):
             return value
         raise SpecError(f"{part}/{option} must be one of {', '.join(map(str, args))}, got {render(value)}")

@@ -8,7 +8,10 @@ import shutil
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from test_commands import run
+
+from lightmeter.cli.main import cli
 
 FAST = ("--training", "adam/lr=0.03,batch=40,epochs=2")
 
@@ -33,8 +36,9 @@ def data(tmp_path_factory):
     ],
 )
 def test_what_is_refused_is_told_without_advice_on_steps(data, tmp_path, options, said):
-    code, _, err = run("fit", data / "train", "--out", tmp_path / "m", *options)
-    assert (code, said in err, "too few" in err) == (1, True, False), err
+    done = CliRunner().invoke(cli, ["fit", str(data / "train"), "--out", str(tmp_path / "m"), *map(str, options)])
+    assert said in str(done.exception)
+    assert done.stderr == ""
 
 
 def test_the_advice_on_steps_can_be_pasted(data, tmp_path):
@@ -44,7 +48,8 @@ def test_the_advice_on_steps_can_be_pasted(data, tmp_path):
         code, _, err = run("fit", data / "train", "--out", tmp_path / f"m{len(more)}", *training, *more)
         assert code == 0, err
         assert err.count("too few to learn much") == 1
-        option, spec = shlex.split(re.search(r"try (--training .+)", err).group(1))
+        advice = re.search(r"try (--training .+)", err).group(1)
+        option, spec = shlex.shlex(advice, posix=True, punctuation_chars=True)  # `(` and `)` unquoted are words
         assert (option, "loss=(logit-adjusted/" in spec) == ("--training", True)
 
 

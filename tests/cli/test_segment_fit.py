@@ -239,3 +239,12 @@ def test_probe_of_own_masks(folder, tmp_path):
     assert "--size is for --masks" in run(
         "probe", folder / "clips", "--out", tmp_path / "q", *TINY, "--size", 16, code=2
     ).output  # fmt: skip
+
+
+def test_defaults_are_those_of_the_library():
+    from lightmeter.cli import segment_fit
+    from lightmeter.library import segmenting
+
+    assert (segment_fit.DEFAULT_ENCODER, segment_fit.DEFAULT_HEAD) == (
+        segmenting.DEFAULT_ENCODER, segmenting.DEFAULT_HEAD,
+    )  # fmt: skip

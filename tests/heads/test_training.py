@@ -412,10 +412,12 @@ def test_few_steps_are_told_once_all_is_checked(tmp_path):
 def test_a_training_that_is_told_can_be_pasted_into_a_shell():
     plain, nested = Adam(), build("adam/loss=(logit-adjusted/tau=1.0)", "training")
     for training in (plain, nested):
-        words = shlex.split(few_steps(training, 30).partition("try ")[2])
-        assert words[0] == "--training"
-        assert build(words[1], "training") == replace(training, batch=30, epochs=300)
-        assert len(words) == 2
+        advice = few_steps(training, 30).partition("try ")[2]
+        shell = shlex.shlex(advice, posix=True, punctuation_chars=True)  # to which an unquoted `(` is a word
+        shell.whitespace_split = True
+        option, spec = shell
+        assert option == "--training"
+        assert build(spec, "training") == replace(training, batch=30, epochs=300)
 
 
 def test_what_is_refused():

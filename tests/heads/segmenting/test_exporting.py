@@ -13,6 +13,8 @@ from lightmeter.heads.segmenting.exporting import export_onnx
 from lightmeter.heads.segmenting.fitting import fit_segmenter
 from lightmeter.heads.segmenting.protocol import mask_head
 from lightmeter.heads.segmenting.training import MaskTraining
+from lightmeter.media.clip_set import labelled_frames
+from lightmeter.media.moving_shapes import moving_shapes
 from lightmeter.parts import build
 
 FEW = MaskTraining(steps=3, batch=8)
@@ -71,10 +73,7 @@ def test_a_file_that_answers_otherwise_is_not_written(train, tmp_path, monkeypat
     ],
 )
 def test_every_head(encoder, head, training, tmp_path):
-    from conftest import squares
-
-    made = fit_segmenter(
-        build(encoder, "dense-encoder"), mask_head(head), squares(12, times=3), training=training
-    )  # fmt: skip
+    frames = labelled_frames(moving_shapes(10, frames=3, size=16, seed=0), seed=0)
+    made = fit_segmenter(build(encoder, "dense-encoder"), mask_head(head), frames, training=training)
     assert export_onnx(made, tmp_path / "m.onnx") < 1e-3
     assert answers(tmp_path / "m.onnx", np.zeros((made.encoder.frames, 16, 16, 3), np.uint8))[0].shape == (16, 16)

@@ -184,3 +184,9 @@ def test_refusals():
         build("fc-conv/fc=round")
     with pytest.raises(InvalidValueError, match="fit it with a frozen encoder"):
         LinearDual().net(TOKENS, 64, 64)
+
+
+def test_none_may_be_a_word_of_a_choice():
+    head = build("mask-unet/fc=none,norm=none", "mask-head")
+    assert (head.fc, head.norm) == ("none", "none")
+    assert build(head.spec, "mask-head") == head
