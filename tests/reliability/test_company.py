@@ -104,7 +104,7 @@ def test_ctrl_c_twice_stops_now(busy):
 
 def test_ctrl_c_before_the_work_begins(tmp_path):
     """While it starts there is nothing to finish; it says that it stopped, without a traceback."""
-    attack.pictures(tmp_path / "media", 40)  # so many that it cannot be done before a late signal
+    attack.pictures(tmp_path / "media", 400)  # so many that it cannot be done before a late signal
     process = attack.start(*attack.index_args(tmp_path / "media", tmp_path / "library", workers=1))
     attack.wait_until(lambda: (tmp_path / "library" / "library.lock").exists(), process)
     process.send_signal(signal.SIGINT)

@@ -18,7 +18,7 @@ from lightmeter.parts import Spelled, need
 from lightmeter.types import Array
 
 KIND = "future-codes"
-_PACKAGED = Path(__file__).with_name("kept") / "future_codes"
+_PACKAGED = Path(__file__).with_name("weights") / "future_codes"
 FRAME = "frame."
 """How the names of the frame encoder's arrays begin."""
 

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from media_makers import make_sound, make_video, package_folder
 
+from lightmeter import parts
 from lightmeter.cli.yt8m import convert
 from lightmeter.cli.yt8m_extract import extract as command
 from lightmeter.engines.inline import Inline
@@ -342,6 +343,7 @@ def test_an_encoder_of_another_package_is_found_by_its_entry_point(made, tmp_pat
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mean-colour-plug\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[lightmeter.encoder]\nmean-colour = mean_colour_plug:MeanColour\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setattr(parts, "_plugins", parts._plugins.__wrapped__)  # as read by a process that begins
     extract(made, tmp_path / "set", replace(QUICK, encoder="mean-colour/gain=0.5", engine=engine))
     block = open_set(tmp_path / "set").blocks[0]
     assert (block.dim, block.made_by) == (3, "mean-colour/gain=0.5")
