@@ -1,4 +1,4 @@
-"""A packed predictor sees what the whole one saw, in a quarter of the bytes."""
+"""A packed predictor sees what the whole one saw, in half of the bytes or fewer."""
 
 import numpy as np
 import pytest
