@@ -39,6 +39,9 @@ KINDS: dict[str, str] = {
     "mask-head": "lightmeter.heads.segmenting.table:MASK_HEADS",
     "mask-training": "lightmeter.heads.segmenting.table:MASK_TRAININGS",
     "mask-loss": "lightmeter.heads.segmenting.table:MASK_LOSSES",
+    "captioner": "lightmeter.encoders.captioning.table:CAPTIONERS",
+    "condenser": "lightmeter.condense.table:CONDENSERS",
+    "protocol": "lightmeter.condense.table:PROTOCOLS",
 }
 """Kind of part → the one table (name → "module:Class") where its parts are found. Names are unique over all kinds."""
 

@@ -1,0 +1,1 @@
+"""Data set → small data set: coresets, prototypes, synthesis, and the protocols that score them."""
