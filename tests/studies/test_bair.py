@@ -9,14 +9,30 @@ import numpy as np
 import pytest
 
 from lightmeter.errors import InvalidValueError
+from lightmeter.heads.segmenting.cells import Cell
 from lightmeter.heads.segmenting.probed import Probed
+from lightmeter.heads.segmenting.probing import run_cells
 from lightmeter.media.clip_set import open_clips
 from lightmeter.media.moving_shapes import moving_shapes
 from lightmeter.meter.record import read_results
 from lightmeter.metrics.bootstrap import Interval
+from lightmeter.parts import build
 from lightmeter.studies.bair import BAIR, SIZES
 from lightmeter.studies.bair_data import BairSet, simulated, user_set
-from lightmeter.studies.bair_rows import AIMS, GRID, LABELS, LOSSES, SEED, SHIFT, TABLE, TASKS, rows_of, seed_rows
+from lightmeter.studies.bair_rows import (
+    AIMS,
+    GRID,
+    LABELS,
+    LOSSES,
+    RIDGE,
+    SEED,
+    SHIFT,
+    TABLE,
+    TASKS,
+    rows_of,
+    seed_rows,
+)
+from lightmeter.studies.bair_running import Running
 from lightmeter.studies.bair_sharing import slug, taken
 from lightmeter.studies.bair_targets import TARGETS, Target, judged, verdicts
 from lightmeter.studies.declared import Asked, study_called
@@ -53,6 +69,14 @@ def test_the_seeds_rows_read_as_the_specification_says():
     ]  # fmt: skip
     assert "fine_tune=0.1" in rows[names[7]].training
     assert "fine_tune" not in rows[names[6]].training
+
+
+@pytest.mark.parametrize("scale", ["smoke", "cpu", "paper"])
+def test_every_row_is_spelled_as_its_parts_are_built(scale):
+    for row in rows_of(SIZES[scale]):
+        if row.head and row.head != RIDGE:
+            build(row.head, "mask-head")
+            build(row.training, "mask-training")
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +168,24 @@ def test_no_scene_is_in_two_parts_and_pretraining_sees_none_that_is_asked(shapes
     assert not scenes["valid"] & scenes["test"]
     assert scenes["train"] <= pretrained
     assert len(shapes.parts["train"]) == SMOKE.counts.labels
+
+
+def test_shifted_scenes_are_none_of_those_that_were_learnt_from(tmp_path):
+    counts = replace(SMOKE.counts, clips=12, valid=2, test=2, labels=6, shift="shapes", shifted=4)
+    whole = simulated(counts, tmp_path, seed=3, tell=lambda _text: None)
+    scenes = [set(part.groups.tolist()) for part in whole.parts.values()]
+    assert len(scenes) == 4
+    assert sum(map(len, scenes)) == len(set.union(*scenes))
+    cell = Cell(training="", task="robot", control="mean")
+    (made,) = run_cells([cell], whole.parts["train"], whole.parts["valid"], whole.parts["shift"])
+    assert 0 <= made.iou <= 1
+
+
+def test_rows_of_more_labels_than_frames_are_not_run(shapes, tmp_path):
+    running = Running(Asked(seeds=1), replace(SMOKE, labels=(5, 60), low=5), shapes, tmp_path)
+    assert {row.labels for row in running.why} == {60}
+    assert {row.seeds for row in running.rows if row.block == AIMS} == {1}
+    assert set(running.why.values()) == {"only 20 frames to learn from"}
 
 
 def test_all_tasks_are_asked_of_the_same_frames(shapes):

@@ -49,9 +49,8 @@ from lightmeter.studies.names import STUDIES
 @click.option(
     "--seeds",
     type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="How many times networks learn, from --seed on (yt8m, bair): intervals then hold chance in learning too.",
+    help="How many times networks learn, from --seed on: intervals then hold chance in learning too. Left out: once "
+    "(yt8m), five times at cpu and paper (bair, its main rows).",
 )
 @json_option
 @quiet_option
@@ -63,7 +62,7 @@ def study(
     checkpoint: Path | None,
     encoder: str | None,
     seed: int,
-    seeds: int,
+    seeds: int | None,
     as_json: bool,
     quiet: bool,
 ) -> None:

@@ -110,6 +110,7 @@ class BairResult:
     """The study as it came out; `bair_results` shows and writes it.
 
     ranks: effective rank of each encoder's maps on the test frames · nets: what is told of each that was pretrained
+    sweeps_s: CPU-seconds in which rates of losses × optimisers were tried, whenever that was
     folder: of pretrained nets and kept cells · cost: of this call; what was kept costs nothing again
     """
 
@@ -122,6 +123,7 @@ class BairResult:
     folders: Mapping[str, Path]
     notes: tuple[str, ...]
     cost: Cost
+    sweeps_s: float = 0.0
 
     def of(self, block: str) -> list[Outcome]:
         """The rows of a block, in their order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +101,9 @@ def simulated(counts: Counts, folder: Path, *, seed: int, tell: Tell) -> BairSet
     why = "" if counts.shift else "no other family of scenes at this scale"
     if counts.shift:
         try:
-            parts["shift"] = _probed(_clips(counts.shift, counts.shifted, counts, folder, seed, tell), seed=seed)
+            shifted = _clips(counts.shift, counts.shifted, counts, folder, seed, tell)
+            apart = replace(shifted, scenes=shifted.scenes + whole.scenes.max() + 1)  # both families count from 0
+            parts["shift"] = _probed(apart, seed=seed)
         except LightmeterError as error:
             why = str(error)
     source = f"`segment simulate` {counts.scenes}, seed {DATA_SEED + seed}"

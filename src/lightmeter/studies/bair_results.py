@@ -80,8 +80,14 @@ def _question() -> str:
 
 
 def _seeds(result: BairResult, block: str) -> str:
-    count = max((each.row.seeds for each in result.of(block)), default=1)
-    return "one seed" if count == 1 else f"{count} seeds"
+    """How many seeds a block's rows had, by column where columns differ."""
+    columns: dict[int, list[str]] = {}
+    for each in result.of(block):
+        columns.setdefault(each.row.seeds, []).append(each.row.column)
+    if len(columns) == 1:
+        return "one seed" if 1 in columns else f"{next(iter(columns))} seeds"
+    told = {count: ", ".join(dict.fromkeys(names)) for count, names in sorted(columns.items())}
+    return "seeds: " + "; ".join(f"{count} of {names}" for count, names in told.items())
 
 
 def _verdict_line(verdict: Verdict) -> dict[str, Any]:
@@ -98,7 +104,7 @@ def _verdict_line(verdict: Verdict) -> dict[str, Any]:
 def _seed_lines(result: BairResult) -> list[str]:
     printed = published(TABLE)
     rows = [_shown(result, each) for each in (*result.of(SEED), *result.of(AIMS))]
-    return [f"{printed.place}: {printed.title}; {_seeds(result, SEED)}", table(rows, width=64)]
+    return [f"{printed.place}: {printed.title}", table(rows, width=64)]
 
 
 def _shown(result: BairResult, outcome: Outcome) -> dict[str, Any]:
@@ -114,6 +120,7 @@ def _shown(result: BairResult, outcome: Outcome) -> dict[str, Any]:
     return told | {
         "IoU": f"{found.value:.3f}",
         "from-to": f"{found.low:.3f}-{found.high:.3f}",
+        "seeds": f"{len(by_seed)}",
         "by seed": f"{min(by_seed):.3f}-{max(by_seed):.3f}" if len(by_seed) > 1 else "",
         **{name: f"{mean[key]:.3f}" for key, name in _MORE.items()},
         "published": cell,
@@ -198,15 +205,18 @@ def _not_run(result: BairResult) -> list[str]:
 def _price(result: BairResult) -> str:
     nets_s, heads_s = prices(result)
     return (
-        f"this call took {result.cost.text()}; all that it stands on: {nets_s / 60:.1f} CPU-minutes of pretraining, "
-        f"{heads_s / 60:.1f} of heads that learn"
+        f"this call took {result.cost.text()}; what it stands on: {nets_s / 60:.1f} CPU-minutes of pretraining, "
+        f"{heads_s / 60:.1f} of heads that learn, their rates' trials with them; simulation and maps come on top"
     )
 
 
 def prices(result: BairResult) -> tuple[float, float]:
     """CPU-seconds of pretraining and of heads that learn, whenever they ran; a cell of several blocks counts once."""
-    cells = {each.cell: each.cost.train_cpu_s for one in result.outcomes for each in one.results if each.cost}
-    return sum(float(each["cost"]["cpu_s"]) for each in result.nets.values()), sum(cells.values())
+    cells = {
+        (each.cell, one.row.on): each.cost.train_cpu_s for one in result.outcomes for each in one.results if each.cost
+    }
+    nets_s = sum(float(each["cost"]["cpu_s"]) for each in result.nets.values())
+    return nets_s, sum(cells.values()) + result.sweeps_s
 
 
 # -- for programs ---------------------------------------------------------------------------------------------------

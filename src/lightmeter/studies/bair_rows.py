@@ -56,10 +56,13 @@ class Heads:
             "linear a cell": "linear-patch",
             "linear": "linear-dual",
             "FC + conv": self.fc_conv,
-            "attention + conv": f"{self.attention},width={self.width}",
-            "attention, residual": f"{self.residual},width={self.width}",
+            "attention + conv": self._as_wide(self.attention),
+            "attention, residual": self._as_wide(self.residual),
             "several scales": self.multi,
         }
+
+    def _as_wide(self, head: str) -> str:
+        return f"{head}{',' if '/' in head else '/'}width={self.width}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,14 +34,17 @@ class Running:
 
     def __init__(self, asked: Asked, sizes: Sizes, whole: BairSet, folder: Path) -> None:
         self.asked, self.whole, self.folder = asked, whole, folder
-        self.sizes = sizes if asked.seeds == 1 else replace(sizes, seeds=asked.seeds)
+        self.sizes = sizes if asked.seeds is None else replace(sizes, seeds=asked.seeds)
         self.encoders = Encoders(asked, whole, sizes.recipes, folder / "nets")
         self.cache = FeatureCache(folder / "features")
         self.rows = list(rows_of(self.sizes, yours=asked.encoder is not None))
         self.found: dict[tuple[Cell, str], CellResult] = {}
         self.cells: dict[Row, list[Cell]] = {}
-        self.why: dict[Row, str] = {}
+        frames = len(whole.parts["train"])
+        few = f"only {frames} frames to learn from"
+        self.why: dict[Row, str] = {row: few for row in self.rows if row.labels >= frames}
         self.ranks: dict[str, float] = {}
+        self.sweeps_s = 0.0
 
     def everything(self) -> None:
         """All rows, grouped by encoder; a group that another call has in hand is put off until the rest is done."""
@@ -65,7 +68,7 @@ class Running:
             lock.release()
 
     def _locked_group(self, label: str) -> bool:
-        rows = [row for row in self.rows if row.encoder == label]
+        rows = [row for row in self.rows if row.encoder == label and row not in self.why]
         try:
             encoder = self.encoders.get(label) if label else None
         except LibraryBusyError:
@@ -88,8 +91,7 @@ class Running:
     def _cells(self, row: Row, encoder: DenseEncoder | None) -> list[Cell]:
         spec = "" if encoder is None else encoder.spec
         seeds = range(self.asked.seed, self.asked.seed + row.seeds)
-        labels = row.labels if row.labels < len(self.whole.parts["train"]) else 0
-        return [Cell(spec, row.head, row.training, seed, labels, row.task, row.control) for seed in seeds]
+        return [Cell(spec, row.head, row.training, seed, row.labels, row.task, row.control) for seed in seeds]
 
     def _run(self, rows: Sequence[Row], on: str, label: str) -> None:
         parts = self.whole.parts
@@ -144,6 +146,7 @@ class Running:
                     training=replace(_training(row.training), steps=self.sizes.tries),
                     folder=self.folder / "sweeps" / slug(f"{where} {loss} {optimiser} {key}"),
                 )  # fmt: skip
+                self.sweeps_s += sum(each.cost.cpu_s for each in found.all_trials)
                 row = loss_row(self.sizes, where, loss, optimiser, _training(found.best[1]).lr)
             made.append(row)
         self.rows += made
@@ -162,7 +165,8 @@ class Running:
         folders = {name: each.folder for name, each in self.encoders.trained.items()}
         notes = tuple(self.encoders.notes.values())
         return BairResult(
-            self.asked, self.sizes, self.whole, outcomes, ranks, self.encoders.told(), folders, notes, cost
+            self.asked, self.sizes, self.whole, outcomes, ranks, self.encoders.told(), folders, notes, cost,
+            self.sweeps_s,
         )  # fmt: skip
 
     def _outcome(self, row: Row) -> Outcome:

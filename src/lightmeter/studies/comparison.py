@@ -276,7 +276,7 @@ def run_study(study: Study, asked: Asked) -> StudyResult:
     raises InvalidValueError without it, and for several seeds. Data that are no gallery raise what `user_gallery` does.
     """
     asked.check_no_checkpoint(study.name)
-    if asked.seeds != 1:
+    if len(asked.every_seed) > 1:
         raise InvalidValueError(f"{study.name} takes one seed, got {asked.seeds}: leave --seeds out, or run it again")
     if asked.encoder is not None and asked.data is None:
         raise InvalidValueError(f"--encoder needs --data FOLDER with pictures to encode, got {asked.encoder} alone")

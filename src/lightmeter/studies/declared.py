@@ -25,7 +25,8 @@ class Asked:
 
     encoder: spec of what encodes the pictures of `data`, None for the studies' own
     checkpoint: weights of the seed that the user has, None without; for studies that read one
-    seeds: how many times what learns by chance learns, from `seed` on; for studies that know it
+    seeds: how many times what learns by chance learns, from `seed` on, for studies that know it; None: the study's own
+    number, which is 1 where it says nothing else
     """
 
     scale: Scale = "smoke"
@@ -33,11 +34,11 @@ class Asked:
     data: Path | None = None
     tell: Tell = silent
     encoder: str | None = None
-    seeds: int = 1
+    seeds: int | None = None
     checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.seeds < 1:
+        if self.seeds is not None and self.seeds < 1:
             raise InvalidValueError(f"seeds must be at least 1, got {self.seeds}")
 
     def check_no_checkpoint(self, name: str) -> None:
@@ -48,12 +49,12 @@ class Asked:
     @property
     def every_seed(self) -> range:
         """The seeds, the first one first."""
-        return range(self.seed, self.seed + self.seeds)
+        return range(self.seed, self.seed + (self.seeds or 1))
 
     @property
     def seeds_said(self) -> str:
         """The seeds as a table's first line names them."""
-        return f"seed {self.seed}" if self.seeds == 1 else f"seeds {self.seed} to {self.every_seed[-1]}"
+        return f"seed {self.seed}" if len(self.every_seed) == 1 else f"seeds {self.seed} to {self.every_seed[-1]}"
 
 
 class Declared(Protocol):

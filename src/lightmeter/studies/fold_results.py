@@ -43,7 +43,7 @@ def fold_text(result: FoldStudyResult) -> str:
         lines += ["", *_difference_lines(section)]
     lines += ["", *(f"note: {note}" for note in study.notes)]
     lines += [
-        _seeds_line(asked.seeds),
+        _seeds_line(len(asked.every_seed)),
         "from-to: 95 % interval of GAP, variants of an item drawn together · fit s: CPU-seconds to learn one fold",
         "ms: CPU to answer one item, features given · published cells are of other data and another machine",
         f"the whole took {result.cost.text()}",

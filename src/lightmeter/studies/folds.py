@@ -252,7 +252,8 @@ def _run_rows(rows: Sequence[FoldRow], whole: FoldSet, asked: Asked) -> tuple[Fo
         fold = whole.fold(number)
         tests.append(fold.test)
         for at, seed in enumerate(asked.every_seed):
-            where = f"{whole.name}, fold {number + 1} of {whole.folds}{f', seed {seed}' if asked.seeds > 1 else ''}"
+            which = f", seed {seed}" if len(asked.every_seed) > 1 else ""
+            where = f"{whole.name}, fold {number + 1} of {whole.folds}{which}"
             tell = partial(_told, asked.tell, where)
             given = _run_fold(rows, replace(fold, seed=seed), why, tell)
             for label, answer in given.items():
