@@ -42,6 +42,7 @@ KINDS: dict[str, str] = {
     "captioner": "lightmeter.encoders.captioning.table:CAPTIONERS",
     "condenser": "lightmeter.condense.table:CONDENSERS",
     "protocol": "lightmeter.condense.table:PROTOCOLS",
+    "student": "lightmeter.condense.table:STUDENTS",
 }
 """Kind of part → the one table (name → "module:Class") where its parts are found. Names are unique over all kinds."""
 

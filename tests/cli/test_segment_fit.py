@@ -86,6 +86,11 @@ def test_masks_as_json_lines(folder, tmp_path):
     assert {each["schema"] for each in rows} == {"lightmeter.segment.predict/1"}
     assert rows[0]["mask"]["size"] == [40, 40]
     assert 0 <= rows[0]["inside"] <= 1
+    assert not any(each["again"] for each in rows)
+    again = run("predict", tmp_path / "m", tmp_path / "v.mp4", folder / "frames" / "f0.png", "--out", tmp_path / "o")
+    assert again.stdout.count("answered before") == 2
+    assert "2 files were answered by this model before" in again.stderr
+    assert "2 skipped" in again.stderr
 
 
 def test_json_of_a_fit(folder, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from lightmeter.cli.main import cli
+from lightmeter.media.clip_set import open_clips, write_part
 from lightmeter.media.video import read_clip
 from lightmeter.media.write import write_image
 from lightmeter.types import Image
@@ -75,4 +76,6 @@ def test_what_does_not_go(clips, tmp_path):
     assert "Missing option '--net'" in run(*out, code=2).output
     from lightmeter.errors import InvalidValueError
 
+    write_part(tmp_path / "half", 0, open_clips(clips), parts=2)
+    assert "lacks 1 of 2 parts (1)" in run("pretrain", tmp_path / "half", *out[2:], "--net", FUTURE, code=1).stderr
     assert isinstance(run(*out, "--net", FUTURE, code=1).exception, InvalidValueError | SystemExit)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import av
 import numpy as np
 import pytest
-from PIL import Image as Pillow
 
 from lightmeter.encoders.dense_cache import FeatureCache
 from lightmeter.encoders.dense_pixels import Pixels
@@ -17,15 +15,10 @@ from lightmeter.heads.segmenting.losses import MaskBce, MaskDice
 from lightmeter.heads.segmenting.segmenter import Segmenter
 from lightmeter.heads.segmenting.sweep import Sweep
 from lightmeter.heads.segmenting.training import MaskTraining
-from lightmeter.library.segment_files import media_files, predict_files, video_masks
 from lightmeter.library.segmenting import Listener, SegmentOptions, fit_masks, shortest, sweep_of
-from lightmeter.media.clip_set import labelled_frames
-from lightmeter.media.labelled_clips import open_labelled
-from lightmeter.media.mask_json import read_masks
+from lightmeter.media.clip_set import labelled_frames, split_by_group
 from lightmeter.media.moving_shapes import moving_shapes
-from lightmeter.media.write import write_frames, write_image
 from lightmeter.parts import build
-from lightmeter.types import Image
 
 FEW = MaskTraining(steps=5, batch=8)
 ONE = SegmentOptions(("pixels/patch=2",), ("linear-patch",), FEW)
@@ -76,6 +69,74 @@ def test_anew_replaces_it(frames, tmp_path):
     made = fit_masks(frames, tmp_path / "m", replace(ONE, seed=1, anew=True))
     assert not made.again
     assert Segmenter.load(tmp_path / "m").about["seed"] == 1
+
+
+def stopped(frames, out, options):
+    """A run that is stopped when it has learnt its first candidate."""
+
+    def stop(number, *_):
+        if number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_masks(frames, out, options, listener=Listener(stop))
+
+
+def steps_of(frames, out, options):
+    """Steps that a run takes itself, by candidate, and what it makes."""
+    steps = []
+    made = fit_masks(frames, out, options, listener=Listener(
+        lambda *_: steps.append(0), lambda told: steps.append(steps.pop() + told.step - told.began)
+    ))  # fmt: skip
+    return steps, made
+
+
+@pytest.mark.parametrize("anew", [True, False])
+def test_a_run_that_was_begun_anew_goes_on(frames, tmp_path, anew):
+    """A kill loses nothing, though another model stands there, and is replaced by the whole run only."""
+    out, options = tmp_path / "m", replace(TWO, seed=3, anew=True)
+    fit_masks(frames, out, ONE)
+    before = (out / "model.json").read_bytes()
+    stopped(frames, out, options)
+    assert (out / "model.json").read_bytes() == before
+    steps, made = steps_of(frames, out, replace(options, anew=anew))
+    assert steps == [0, FEW.steps]
+    assert not made.again
+    assert made.segmenter.about["seed"] == Segmenter.load(out).about["seed"] == 3
+    whole = fit_masks(frames, tmp_path / "n", replace(options, anew=False)).candidates
+    for one, other in zip(made.candidates, whole, strict=True):
+        assert one.trial.quality == other.trial.quality
+    assert sorted(each.name for each in out.iterdir()) == ["model.json", "model.safetensors"]
+    assert steps_of(frames, out, options)[0] == [FEW.steps] * 2, "a run that is whole is begun anew"
+
+
+def test_anew_removes_what_is_of_another_request(frames, tmp_path):
+    sweep = Sweep({"lr": [0.01]})
+    stopped(frames, tmp_path / "m", replace(TWO, sweep=sweep))
+    assert (tmp_path / "m" / "sweep" / "001").is_dir()
+    other = replace(TWO, training=replace(FEW, lr=0.5))
+    with pytest.raises(InvalidValueError, match="start --anew"):
+        fit_masks(frames, tmp_path / "m", other)
+    steps, _ = steps_of(frames, tmp_path / "m", replace(other, anew=True))
+    assert steps == [FEW.steps] * 2
+    assert sorted(each.name for each in (tmp_path / "m").iterdir()) == ["model.json", "model.safetensors"]
+
+
+def test_a_note_that_says_nothing_is_of_no_run(frames, tmp_path):
+    for text in ("", "[]", '{"request": 5}', "[" * 5000):
+        (tmp_path / "m" / "training").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "m" / "training" / "request.json").write_text(text)
+        assert steps_of(frames, tmp_path / "m", replace(ONE, anew=True))[0] == [FEW.steps]
+
+
+def test_frames_without_a_mask_are_refused_before_anything_is_learnt(frames, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightmeter.library.segmenting.prepared", None)  # whoever looks now fails
+    held_out = split_by_group(frames.groups, share=ONE.valid, seed=ONE.seed)[1]
+    masks = frames.masks.copy()
+    masks[held_out] = 255 * (masks[held_out] > 0)
+    with pytest.raises(InvalidValueError, match="frames to be held out must have a pixel inside"):
+        fit_masks(replace(frames, masks=masks), tmp_path / "m", ONE)
+    assert not (tmp_path / "m").exists()
 
 
 def test_candidates_are_compared_and_the_best_is_kept(frames, tmp_path):
@@ -145,98 +206,3 @@ def test_specs_without_what_goes_without_saying():
         assert build(shortest(part)) == part
         assert len(shortest(part)) <= len(part.spec)
     assert shortest(Pixels(patch=2)) == "pixels/patch=2"
-
-
-# -- files ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("media")
-    clips = moving_shapes(2, frames=20, size=32, seed=9)
-    write_image(Image(clips.frames[0, 0]), place / "garden" / "one.png")
-    write_frames(clips.frames[1], place / "street.mp4", fps=10, crf=0)
-    (place / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnot a picture")
-    (place / "notes.txt").write_text("hello")
-    (place / ".hidden.png").write_bytes(b"")
-    return place
-
-
-def test_a_folder_of_files(fitted, folder, tmp_path):
-    files = media_files([folder])
-    assert [name for _, name in files] == ["broken.png", "garden/one.png", "street.mp4"]
-    counted, heard = [], []
-    made = predict_files(fitted[0].segmenter, files, tmp_path / "out", tell=heard.append, frame=counted.append)
-    assert [bool(each.failed) for each in made] == [True, False, False]
-    assert heard == made
-    assert sum(counted) == 21
-    written = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
-    assert written == ["garden/one.mask.png", "garden/one.overlay.png", "masks.json", "street.overlay.mp4"]
-    with Pillow.open(tmp_path / "out" / "garden" / "one.mask.png") as picture:
-        drawn = np.asarray(picture)
-    assert (drawn == 255 * made[1].entries[0].mask.mask()).all()
-    assert made[1].share == pytest.approx((drawn > 0).mean())
-
-
-def test_masks_of_predict_are_read_by_fit(fitted, folder, tmp_path):
-    files = [each for each in media_files([folder]) if each[1] != "broken.png"]
-    made = predict_files(fitted[0].segmenter, files, tmp_path)
-    entries = read_masks(tmp_path / "masks.json")
-    assert len(entries) == 21
-    assert [each.time_s for each in entries[1:4]] == [0.0, 0.1, 0.2]
-    labelled = open_labelled(folder, tmp_path / "masks.json").value
-    assert len(labelled) == 21
-    assert (labelled.masks[0] == made[0].entries[0].values()).all()
-    assert (labelled.masks[1:] == np.stack([each.values() for each in made[1].entries])).all()
-
-
-def test_overlay_video_is_h264_of_the_same_frames(fitted, folder, tmp_path):
-    predict_files(fitted[0].segmenter, [(folder / "street.mp4", "street.mp4")], tmp_path)
-    with av.open(str(tmp_path / "street.overlay.mp4")) as container:
-        stream = container.streams.video[0]
-        assert (stream.codec_context.name, stream.width, stream.height) == ("h264", 32, 32)
-        assert float(stream.average_rate) == 10
-        assert len(list(container.decode(video=0))) == 20
-
-
-@pytest.mark.parametrize(("window", "count"), [(1, 40), (3, 45), (4, 2), (5, 70)])
-def test_a_video_as_it_comes_is_the_video_at_once(frames, window, count, tmp_path):
-    encoder = f"pixels/patch=2,frames={window},clip=real,pool=concat"
-    clips = moving_shapes(6, frames=5, size=16, seed=1)
-    made = fit_masks(labelled_frames(clips, seed=0), tmp_path / "m", replace(ONE, encoders=(encoder,))).segmenter
-    video = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), np.uint8)
-    if count < window:
-        with pytest.raises(InvalidValueError, match="needs clips of 4 frames"):
-            list(video_masks(made, enumerate(video)))
-        return
-    found = list(video_masks(made, ((float(at), frame) for at, frame in enumerate(video))))
-    assert [time_s for time_s, _, _ in found] == list(range(count))
-    assert (np.stack([frame for _, frame, _ in found]) == video).all()
-    assert (np.stack([mask for _, _, mask in found]) == made.predict_video(video)).all()
-
-
-def test_a_video_that_breaks_leaves_nothing(fitted, folder, tmp_path):
-    whole = (folder / "street.mp4").read_bytes()
-    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 8])
-    (made,) = predict_files(fitted[0].segmenter, [(tmp_path / "cut.mp4", "cut.mp4")], tmp_path / "out")
-    assert made.failed
-    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").rglob("*.*"))
-
-
-def test_files_that_would_share_an_output(folder, tmp_path):
-    (tmp_path / "a.png").write_bytes((folder / "garden" / "one.png").read_bytes())
-    (tmp_path / "a.jpg").write_bytes(b"")
-    with pytest.raises(InvalidValueError, match="must differ in more than their ending"):
-        media_files([tmp_path])
-    with pytest.raises(InvalidValueError, match="must differ"):
-        media_files([tmp_path / "a.png", tmp_path / "a.png"])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InvalidValueError, match="must hold a picture or a video"):
-        media_files([tmp_path / "empty"])
-
-
-def test_names_are_below_what_holds_them_all(folder):
-    assert [name for _, name in media_files([folder / "garden" / "one.png"])] == ["one.png"]
-    assert [name for _, name in media_files([folder / "garden" / "one.png", folder / "street.mp4"])] == [
-        "garden/one.png", "street.mp4",
-    ]  # fmt: skip

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from lightmeter.errors import InvalidValueError, MissingAssetError, RejectedFileError
-from lightmeter.media.clip_hdf5 import Hdf5Options, is_hdf5, open_hdf5
+from lightmeter.media import clip_hdf5
+from lightmeter.media.clip_hdf5 import Hdf5Options, hdf5_splits, is_hdf5, open_hdf5
 from lightmeter.media.clip_set import ClipSet
+from lightmeter.media.limits import MediaLimits
 
 h5py = pytest.importorskip("h5py")
 RNG = np.random.default_rng(0)
@@ -55,6 +57,9 @@ def test_splits(tmp_path):
     found = open_hdf5(path, Hdf5Options(split="test")).value
     np.testing.assert_array_equal(found.frames[0], FRAMES[0, :3])
     assert found.actions is None
+    assert hdf5_splits(path) == ("test", "train")
+    assert hdf5_splits(videogpt(tmp_path / "b.h5")) == ("train",)
+    assert hdf5_splits(paper(tmp_path / "c.h5")) == ()
 
 
 def test_clips_of_several_lengths(tmp_path):
@@ -121,6 +126,66 @@ def test_a_file_that_leads_to_others_is_refused(tmp_path):
     for name in ("link.h5", "virtual.h5", "outside.h5"):
         with pytest.raises(RejectedFileError, match="link-outside: frames must"):
             open_hdf5(tmp_path / name)
+
+
+def claims(path, layout, shape, **how):
+    """A file of some hundred bytes that claims frames which nobody wrote."""
+    with h5py.File(path, "w") as file:
+        if layout == "paper":
+            file.create_dataset("frames", shape, np.uint8, **how)
+        else:
+            file.create_dataset("train_data", shape, np.uint8, **how)
+            file["train_idx"] = np.array([0])
+    assert path.stat().st_size < 10_000
+    return path
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape", "says"),
+    [
+        ("paper", (2, 3, 30, 4000, 4000), "a clip of frames must be at most 266666666 bytes, got 1440000000"),
+        ("videogpt", (10_000, 200, 200, 3), "a clip of train_data must be at most 266666666 bytes, got 1200000000"),
+        ("paper", (1 << 40, 3, 1, 8, 8), "the limit is 10000000 frames"),
+        ("paper", (90_000, 3, 1, 90_000, 1), "65500 a side"),
+        ("paper", (64, 3, 30, 700, 700), "frames must be written, got 2822400000 bytes of which the file holds 0"),
+        ("videogpt", (100, 64, 64, 3), "train_data must be written"),
+    ],
+)
+def test_frames_that_nobody_wrote_are_refused_unread(tmp_path, monkeypatch, layout, shape, says):
+    path = claims(tmp_path / "a.h5", layout, shape, chunks=(1, *shape[1:]) if shape[-2] > 9000 else None)
+    monkeypatch.setattr("lightmeter.media.clip_hdf5._Reader.frames", None)  # whoever reads now fails
+    with pytest.raises(RejectedFileError, match=f"too-large: .*{says}"):
+        open_hdf5(path)
+
+
+def test_pieces_too_large_to_read_are_refused(tmp_path):
+    path = claims(tmp_path / "a.h5", "paper", (1, 3, 1, 4, 7), maxshape=(None,) * 5, chunks=(9, 3, 1, 6000, 6000))
+    with pytest.raises(RejectedFileError, match="too-large: frames must have chunks of at most 800000000 bytes"):
+        open_hdf5(path)
+    path = videogpt(tmp_path / "b.h5")
+    with h5py.File(path, "a") as file:
+        del file["train_actions"]
+        file.create_dataset("train_actions", (30, 50_000_000), np.float32)
+    with pytest.raises(RejectedFileError, match="too-large: train_actions of a clip are 1000000000 bytes"):
+        open_hdf5(path)
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file["frames"] = FRAMES.transpose(0, 4, 1, 2, 3)
+    with pytest.raises(RejectedFileError, match="at most 33 bytes, got 420: take fewer frames"):
+        open_hdf5(tmp_path / "c.h5", Hdf5Options(limits=MediaLimits(decode_bytes=100)))
+
+
+def test_clips_are_hashed_some_bytes_at_a_time(tmp_path, monkeypatch):
+    """Of large clips fewer at once than of small ones: memory is bounded by bytes, and the fingerprint is the same."""
+    path, asked = paper(tmp_path / "a.h5"), []
+    whole = open_hdf5(path).value.fingerprint
+    frames = clip_hdf5._Reader.frames
+    monkeypatch.setattr(clip_hdf5._Reader, "frames", lambda self, rows: asked.append(len(rows)) or frames(self, rows))
+    monkeypatch.setattr(clip_hdf5, "_BLOCK_BYTES", 2 * (FRAMES[0].nbytes + ACTIONS[0].nbytes))
+    assert open_hdf5(path).value.fingerprint == whole
+    assert asked == [2, 2, 2]
+    monkeypatch.setattr(clip_hdf5, "_BLOCK_BYTES", 1)
+    assert open_hdf5(path).value.fingerprint == whole
+    assert asked[3:] == [1] * 6
 
 
 def test_damaged_and_missing_files(tmp_path):

@@ -15,6 +15,7 @@ from lightmeter.media.clip_set import (
     split_by_group,
     write_part,
 )  # fmt: skip
+from lightmeter.media.labelled_clips import open_any_clips
 from lightmeter.media.stacked_rows import StackedRows
 
 
@@ -70,6 +71,21 @@ def test_a_part_without_its_json_does_not_exist(tmp_path):
         open_clips(tmp_path)
 
 
+def test_missing_parts_are_told(tmp_path):
+    told = []
+    for number in (0, 3):
+        write_part(tmp_path, number, some_clips())
+    assert len(open_clips(tmp_path, tell=told.append)) == 10
+    assert told == [f"{tmp_path} lacks 2 of 4 parts (1, 2): what made it goes on when it is run again"]
+    for number in (1, 2):
+        write_part(tmp_path, number, some_clips(), parts=20)
+    assert len(open_clips(tmp_path, tell=told.append)) == 20
+    assert "lacks 16 of 20 parts (4, 5, 6, 7, 8 …)" in told[1], "as their maker promised"
+    open_clips(tmp_path)
+    found = open_any_clips(tmp_path)
+    assert (found.state, found.notes) == ("damaged", (told[1],))
+
+
 def test_a_write_that_fails_leaves_no_part(tmp_path, monkeypatch):
     write_part(tmp_path, 0, some_clips())
 
@@ -85,7 +101,7 @@ def test_a_write_that_fails_leaves_no_part(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "harm", [
         {"scenes": [0]}, {"clips": []}, {"sentences": [1]}, {"schema": "x"}, {"arrays": {"../x": "0"}},
-        {"scenes": [1.5] * 5},
+        {"scenes": [1.5] * 5}, {"parts": "7"}, {"parts": 1 << 40},
     ],
 )  # fmt: skip
 def test_a_changed_json_is_refused(tmp_path, harm):

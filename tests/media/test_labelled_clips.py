@@ -8,7 +8,7 @@ from media_makers import make_video, number_of, numbered_frame
 from lightmeter.errors import InvalidValueError, MissingAssetError, RejectedFileError
 from lightmeter.media.bair import write_bair
 from lightmeter.media.clip_set import write_part
-from lightmeter.media.labelled_clips import ClipOptions, Labels, open_any_clips, open_labelled
+from lightmeter.media.labelled_clips import ClipOptions, Labels, clip_splits, open_any_clips, open_labelled
 from lightmeter.media.labelling import LabelOptions
 from lightmeter.media.limits import MediaLimits
 from lightmeter.media.mask_json import MaskEntry, write_masks
@@ -32,8 +32,11 @@ def test_all_kinds_of_sets_give_the_same_clips(tmp_path):
     quick = ClipOptions(check=False, clips_a_scene=2, frames=2, split="train")
     assert open_any_clips(tmp_path / "bair", quick).value.scenes.tolist() == [0, 0, 1, 1]
     assert open_any_clips(tmp_path / "a.hdf5", quick).value.frames.shape[1] == 2
+    write_bair(tmp_path / "bair", {"aux1": clips.frames}, clips.actions, split="test")
+    assert [clip_splits(path) for path in found] == [(), ("test", "train"), (), (), ()]
+    assert clip_splits(tmp_path / "nothing") == ()
     with pytest.raises(RejectedFileError, match="pictures of main, got 0"):
-        open_any_clips(tmp_path / "bair", ClipOptions(camera="main", check=False))
+        open_any_clips(bair, ClipOptions(camera="main", check=False))
     with pytest.raises(MissingAssetError, match="no clips at"):
         open_any_clips(tmp_path / "nothing")
 

@@ -6,7 +6,7 @@ from label_makers import film, save
 from media_makers import make_video, number_of, numbered_frame
 
 from lightmeter.errors import InvalidValueError, RejectedFileError
-from lightmeter.media.labelling import LabelOptions, frame_numbers, windows
+from lightmeter.media.labelling import LabelOptions, frame_numbers, window_start, windows
 from lightmeter.media.mask_files import open_masks
 from lightmeter.media.mask_pixels import MaskValues
 
@@ -45,15 +45,15 @@ def test_groups_by_stem(tmp_path):
     assert found.groups.tolist() == [0, 0, 1]
 
 
-def test_pictures_before_are_context(tmp_path):
+def test_pictures_around_are_context(tmp_path):
     found = open_masks(*folders(tmp_path, ["a/1", "a/2", "a/3", "a/10"]), LabelOptions(context=3)).value
     assert [[number_of(frame) for frame in clip] for clip in found.clips] == [
         [0, 1, 2],
         [0, 1, 2],
-        [0, 1, 2],
+        [1, 2, 3],
         [1, 2, 3],
     ]
-    assert found.at.tolist() == [0, 1, 2, 2]
+    assert found.at.tolist() == [0, 1, 1, 2]
     assert [number_of(frame) for frame in found.frames] == [0, 1, 2, 3]
     with pytest.raises(RejectedFileError, match="stands among 4 pictures: the context is 5"):
         open_masks(tmp_path / "frames", tmp_path / "masks", LabelOptions(context=5))
@@ -118,9 +118,9 @@ def test_a_video_and_masks_by_number(tmp_path):
     assert found.names[1] == "walk frame 7"
     clips = open_masks(video, tmp_path / "masks", LabelOptions(context=4, size=(32, 48)))
     assert [[number_of(frame) for frame in clip] for clip in clips.value.clips] == [
-        [0, 1, 2, 3], [4, 5, 6, 7], [26, 27, 28, 29],
+        [0, 1, 2, 3], [5, 6, 7, 8], [26, 27, 28, 29],
     ]  # fmt: skip
-    assert clips.value.at.tolist() == [0, 3, 3]
+    assert clips.value.at.tolist() == [0, 2, 3]
     assert [number_of(frame) for frame in clips.value.frames] == [0, 7, 29]
     save(tmp_path / "masks" / "30.png", mask_of(1))
     with pytest.raises(RejectedFileError, match="has the frames 0 to 29, got a mask of frame 30"):
@@ -178,6 +178,18 @@ def test_windows_of_a_short_video(tmp_path):
     with pytest.raises(RejectedFileError, match="has 3 frames: a context of 5 needs more"):
         list(windows(video, [1], LabelOptions(context=5)))
     assert list(windows(video, [], LabelOptions())) == []
+
+
+@pytest.mark.parametrize(("length", "count"), [(1, 5), (2, 6), (3, 7), (4, 9), (5, 5)])
+def test_windows_of_every_frame(tmp_path, length, count):
+    video = make_video(tmp_path / "a.mp4", count)
+    found = list(windows(video, range(count), LabelOptions(context=length)))
+    assert [window.number for window in found] == list(range(count))
+    for window in found:
+        start = window_start(window.number, length, count)
+        assert [number_of(frame) for frame in window.clip] == list(range(start, start + length))
+        assert window.at == window.number - start
+        assert start in (0, count - length) or window.at == length // 2, "in the middle, but near the ends"
 
 
 def test_options_are_checked():

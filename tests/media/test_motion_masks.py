@@ -58,7 +58,7 @@ def test_a_video_file(tmp_path):
     numbers = [int(name.split()[-1]) for name in labelled.names]
     assert numbers == [0, 6, 11, 17, 22, 28, 33, 39]
     assert labelled.clips.shape == (8, 3, 48, 64, 3)
-    assert labelled.at.tolist() == [0] + [2] * 7
+    assert labelled.at.tolist() == [0] + [1] * 6 + [2], "in the middle of its clip"
     away = np.abs(labelled.frames[:, None].astype(int) - frames[None]).mean((2, 3, 4))
     assert away.argmin(1).tolist() == numbers, "the frame that the mask is of"
     assert iou(labelled.masks, truth[numbers]) > 0.8

@@ -35,12 +35,16 @@ def test_a_stopped_run_goes_on(tmp_path):
     wanted = Wanted(clips=8, **TINY)
     with pytest.raises(KeyboardInterrupt):
         simulate(tmp_path, wanted, tell=stop)
+    told = []
+    open_clips(tmp_path, tell=told.append)
+    assert "lacks 2 of 3 parts (1, 2)" in told[0]
     before = (tmp_path / "part-00000" / "part.json").stat().st_mtime_ns
     heard = [None] * 5
     assert simulate(tmp_path, wanted, tell=stop) == 0
     assert heard[5:] == [(3, True), (3, False), (2, False)]
     assert (tmp_path / "part-00000" / "part.json").stat().st_mtime_ns == before
-    assert open_clips(tmp_path).fingerprint == moving_shapes(8, frames=2, size=16).fingerprint
+    assert open_clips(tmp_path, tell=told.append).fingerprint == moving_shapes(8, frames=2, size=16).fingerprint
+    assert len(told) == 1
 
 
 def test_a_folder_grows_but_does_not_shrink(tmp_path):

@@ -38,6 +38,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "lightmeter.cli.segment:segment",
         "Cut foregrounds out of pictures and videos with frozen encoders and a handful of labelled frames.",
     ),
+    "condense": (
+        "lightmeter.cli.condense:condense",
+        "Shrink FOLDER, a folder of pictures a class, to N pictures a class, and say which accuracy is kept.",
+    ),
     "tag": ("lightmeter.cli.tag:tag", "Label items by a list of labels, the built-in ones, or by hand."),
     "show": ("lightmeter.cli.show:show", "Draw a contact sheet or a strip of frames."),
     "duplicates": ("lightmeter.cli.duplicates:duplicates", "List exact and near duplicates."),

@@ -60,7 +60,7 @@ DEFAULT_HEAD = "multi-scale/stride=4,width=32,blocks=2"
     help="What candidates are compared by: CPU-seconds or multiply-adds a frame, or bytes kept.",
 )  # fmt: skip
 @data_options
-@click.option("--anew", is_flag=True, help="Begin again, and replace what stands in --out.")
+@click.option("--anew", is_flag=True, help="Replace what stands in --out; a stopped run of the same goes on.")
 @seed_option
 @json_option
 @quiet_option

@@ -34,8 +34,9 @@ def predict(model: Path, data: tuple[Path, ...], **asked: Any) -> None:
     """Cut the foreground out of DATA, pictures, videos and folders of them, by a MODEL that `segment fit` made.
 
     OUT gets, of a picture, NAME.mask.png and NAME.overlay.png, of a video NAME.overlay.mp4, and of all of them
-    masks.json: run lengths as COCO writes them, which `segment fit` reads. Exit code 3: some files could not be read;
-    they are named, and nothing of them is written.
+    masks.json: run lengths as COCO writes them, which `segment fit` reads. masks.json grows: what stands in it of other
+    files stays, and files that the same model has answered are not answered again. Exit code 3: some files could not be
+    read; they are named, and nothing of them is written.
     """
     from lightmeter.heads.segmenting.segmenter import Segmenter
     from lightmeter.library.segment_files import media_files
@@ -84,7 +85,7 @@ def _answer(segmenter: Segmenter, files: list[tuple[Path, str]], asked: dict[str
         frames = [0]
 
         def heard(one: FileMasks) -> None:
-            line.advance(**{"failed" if one.failed else "ok": 1})
+            line.advance(**{"failed" if one.failed else "skipped" if one.again else "ok": 1})
             _show(one, asked)
 
         def counted(count: int) -> None:
@@ -96,7 +97,10 @@ def _answer(segmenter: Segmenter, files: list[tuple[Path, str]], asked: dict[str
             segmenter, files, asked["out"], PredictOptions(asked["crf"]), tell=heard, frame=counted
         )  # fmt: skip
     failed = [each for each in found if each.failed]
-    say(_price(frames[0], len(found) - len(failed), meter.cost), quiet=asked["quiet"])
+    again = sum(each.again for each in found)
+    if again:
+        say(f"{again} files were answered by this model before: see {asked['out']}", quiet=asked["quiet"])
+    say(_price(frames[0], len(found) - len(failed) - again, meter.cost), quiet=asked["quiet"])
     if failed:
         click.get_current_context().exit(3)
 
@@ -120,12 +124,15 @@ def _show(one: FileMasks, asked: dict[str, Any]) -> None:
     if asked["as_json"]:
         emit(
             (
-                {"path": path, "time_s": each.time_s, "inside": each.mask.area / (each.mask.height * each.mask.width),
-                 "mask": as_coco(each.mask)}
+                {"path": path, "time_s": each.time_s, "again": one.again,
+                 "inside": each.mask.area / (each.mask.height * each.mask.width), "mask": as_coco(each.mask)}
                 for each in one.entries
             ),
             "segment.predict/1",
         )  # fmt: skip
         return
     count = "" if one.entries[0].time_s is None else f" in {len(one.entries)} frames"
-    click.echo(f"{shown_path(path)}: {100 * one.share:.1f} % inside{count} → {shown_path(str(one.written[-1]))}")
+    before = ", answered before" if one.again else ""
+    click.echo(
+        f"{shown_path(path)}: {100 * one.share:.1f} % inside{count}{before} → {shown_path(str(one.written[-1]))}"
+    )

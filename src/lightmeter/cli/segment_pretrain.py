@@ -15,6 +15,7 @@ from lightmeter.cli.segment_sample import scores_lines
 if TYPE_CHECKING:
     from lightmeter.encoders.pretraining.running import Pretrained, Told
     from lightmeter.encoders.pretraining.windows import Footage
+    from lightmeter.media.clip_set import ClipSet
     from lightmeter.report.progress import Progress
 
 _SHOWN = ("loss", "moving_psnr_db", "moving_nats")
@@ -72,10 +73,13 @@ def _footage(path: Path, asked: dict[str, Any]) -> Footage:
     from lightmeter.encoders.pretraining.windows import Footage
     from lightmeter.media.clip_set import open_clips
 
+    def opened(folder: Path) -> ClipSet:
+        return open_clips(folder, tell=lambda text: say(text, quiet=asked["quiet"]))
+
     if asked["held_out"] is not None:
         refuse_here(("dev",), "does not go with --held-out: give one of them")
-        return Footage.of(open_clips(path), held_out=open_clips(asked["held_out"]))
-    return Footage.of(open_clips(path), share=asked["dev"], seed=asked["seed"])
+        return Footage.of(opened(path), held_out=opened(asked["held_out"]))
+    return Footage.of(opened(path), share=asked["dev"], seed=asked["seed"])
 
 
 class _Line:

@@ -70,7 +70,8 @@ def study(
 
     NAME is caltech (which classifier of deep features is cheapest at which error), faces (how the frames of a video are
     best put together), ann (which search is cheapest at which error), yt8m (what sight, sound, title and keywords tell
-    of a video) or bair (whether video generators are good encoders for masks). Beside your own --data the published
+    of a video), bair (whether video generators are good encoders for masks) or distill (how much accuracy N pictures a
+    class keep). Beside your own --data the published
     numbers of the first three, which are of other data, stand at --scale paper only.
 
     Every row has its error with an interval, its time, and what else it costs; rows that cannot run here say why.

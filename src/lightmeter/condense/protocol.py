@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -75,6 +76,11 @@ class Material(Protocol):
         """Takes a line of progress."""
         ...
 
+    @property
+    def folder(self) -> Path | None:
+        """Of this set, where what takes minutes keeps how far it is, each in a folder of its own; None: nowhere."""
+        ...
+
     def features(self, of: str) -> Array:
         """A row a picture, float32 [N, D], perhaps memory-mapped: of `teacher`, `pixels`, `latents` or an encoder."""
         ...
@@ -102,6 +108,11 @@ class Generator(Protocol):
     @property
     def fingerprint(self) -> str:
         """Hash of its weights and settings."""
+        ...
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a latent; rows of `features("latents")` are those, flat."""
         ...
 
     def encode(self, images: Array) -> Array:

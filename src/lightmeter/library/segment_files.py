@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,22 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightmeter import __version__
+from lightmeter.assets.files import whole_file
 from lightmeter.errors import InvalidValueError, LightmeterError, RejectedFileError
+from lightmeter.library.kept_masks import KeptMasks
 from lightmeter.media.images import read_image
+from lightmeter.media.labelling import window_start
 from lightmeter.media.limits import DEFAULT_LIMITS, MediaLimits
-from lightmeter.media.mask_json import MaskEntry, write_masks
+from lightmeter.media.mask_json import MaskEntry
 from lightmeter.media.probe import probe
 from lightmeter.media.sniff import IMAGE_NAMES, VIDEO_NAMES
 from lightmeter.media.video import FrameReader
-from lightmeter.media.write import write_frames, write_image
+from lightmeter.media.write import write_frames
 from lightmeter.report.overlay import overlay
-from lightmeter.types import Array, Image
+from lightmeter.types import Array
 
 if TYPE_CHECKING:
     from lightmeter.heads.segmenting.segmenter import Segmenter
 
-MASKS = "masks.json"
 _AT_ONCE = 16
 _DEFAULT_FPS = 25.0
 
@@ -36,6 +38,7 @@ class FileMasks:
     path: as it was named · name: below the folder it was found in, with `/`; outputs are called after it
     entries: a mask a frame, in order · written: files · share: of all pixels, inside · notes: what was damaged
     failed: one sentence where there is no answer; nothing of it is then written
+    again: the same model had answered it already, and nothing was done
     """
 
     path: Path
@@ -45,6 +48,7 @@ class FileMasks:
     share: float = 0.0
     notes: tuple[str, ...] = ()
     failed: str = ""
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,39 +62,51 @@ class PredictOptions:
 def media_files(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     """Files to answer for, each with its name below the folder that holds them all.
 
-    A folder stands for the pictures and videos below it, by their names' endings; hidden ones are left out.
+    A folder stands for the pictures and videos below it, by their names' endings; hidden ones are left out. Links in it
+    are never followed, as in `library.scan`: one that stays inside points to a file that is listed anyway, one that
+    leads out is listed and then refused by `predict_files`. A link that is named itself stands for its target.
     Raises InvalidValueError where nothing is found, or two outputs would be one file.
     """
     root = _root(paths)
-    found: list[Path] = []
+    inside = [_real(path) for path in paths if path.is_dir()]
+    found: list[tuple[Path, Path]] = []
     for path in paths:
         if path.is_dir():
-            below = [each for each in sorted(path.rglob("*")) if _is_media(each.relative_to(path)) and each.is_file()]
+            below = [each for each in sorted(path.rglob("*")) if _is_wanted(each, path, inside)]
             if not below:
                 raise InvalidValueError(f"{path} must hold a picture or a video, got none: name another folder")
-            found += below
+            found += [(each, _real(path) / each.relative_to(path)) for each in below]
         else:
-            found.append(path)
-    names = [each.resolve().relative_to(root).as_posix() for each in found]
+            found.append((_real(path) if path.is_symlink() else path, _real(path)))
+    named = [(path, whole.relative_to(root).as_posix()) for path, whole in found]
+    names = [name for _, name in named]
     stems: dict[str, str] = {}
     for name in names:
         other = stems.setdefault(_stem(name), name)
         if other != name or names.count(name) > 1:
             raise InvalidValueError(f"files must differ in more than their ending, got {other} and {name}: rename one")
-    return list(zip(found, names, strict=True))
+    return named
 
 
 def _root(paths: Sequence[Path]) -> Path:
     """The folder that all files lie below: the one that was named, or the nearest that holds all."""
-    import os
-
-    folders = [each.resolve() if each.is_dir() else each.resolve().parent for each in paths]
+    folders = [_real(each) if each.is_dir() else _real(each).parent for each in paths]
     return Path(os.path.commonpath(folders))
 
 
-def _is_media(path: Path) -> bool:
-    suffix = path.suffix.lower().lstrip(".")
-    return suffix in IMAGE_NAMES | VIDEO_NAMES and not any(part.startswith(".") for part in path.parts)
+def _real(path: Path) -> Path:
+    """Where a path leads; of links in a circle, nowhere."""
+    return Path(os.path.realpath(path))
+
+
+def _is_wanted(path: Path, folder: Path, inside: Sequence[Path]) -> bool:
+    """Whether an entry below a folder is to be answered for, or to be refused aloud."""
+    below = path.relative_to(folder)
+    if path.suffix.lower().lstrip(".") not in IMAGE_NAMES | VIDEO_NAMES or any(each[0] == "." for each in below.parts):
+        return False
+    if path.is_symlink():
+        return not any(_real(path).is_relative_to(each) for each in inside)
+    return path.is_file()
 
 
 def _stem(name: str) -> str:
@@ -109,27 +125,52 @@ def predict_files(
     """Masks of some files, written below a folder.
 
     Of a picture `NAME.mask.png` (0 and 255) and `NAME.overlay.png`; of a video `NAME.overlay.mp4` (H.264); of all
-    of them together `masks.json` (`media.mask_json`), which `segment fit` reads beside the same files.
+    of them together `masks.json` (`kept_masks`), which `segment fit` reads beside the same files: what stands in it of
+    other files stays, and a file that the same model has answered is not answered again, as long as its outputs stand.
     A file that cannot be read says why in `failed` and leaves nothing behind; the others go on.
     tell: hears each file as it ends · frame: how many frames more were answered
     Cost: the segmenter's for every frame; of a video `encoder.frames` + 16 frames are held at once.
     """
     options, found = options or PredictOptions(), []
-    for path, name in files:
-        try:
-            one = _of_file(segmenter, path, name, out, options, frame or (lambda count: None))
-        except (LightmeterError, OSError) as error:
-            if isinstance(error, OSError) and not isinstance(error, LightmeterError) and not _of_reading(error, path):
-                raise
-            one = FileMasks(path, name, failed=_sentence(error))
-        found.append(one)
-        if tell:
-            tell(one)
-    entries = [entry for each in found for entry in each.entries]
-    if entries:
-        about = {"by": f"lightmeter {__version__}", "encoder": segmenter.encoder.spec, "head": segmenter.head.spec}
-        write_masks(out / MASKS, entries, about)
+    with KeptMasks(out, segmenter, options.limits) as kept:
+        for path, name in files:
+            try:
+                _check_there(path)
+                one = _standing(kept, path, name, out, options)
+                if one is None:
+                    one = _of_file(segmenter, path, name, out, options, frame or (lambda count: None))
+                    kept.take(path, name, one.entries, options.crf)
+            except (LightmeterError, OSError) as error:
+                if not isinstance(error, LightmeterError) and not _of_reading(error, path):
+                    raise
+                one = FileMasks(path, name, failed=_sentence(error))
+            found.append(one)
+            if tell:
+                tell(one)
     return found
+
+
+def _standing(kept: KeptMasks, path: Path, name: str, out: Path, options: PredictOptions) -> FileMasks | None:
+    """What an earlier call made of a file, if all of it is there."""
+    entries = kept.answered(path, name, options.crf)
+    written = _outputs(out, name, of_video=entries[0].time_s is not None) if entries else ()
+    if not entries or not all(each.is_file() for each in written):
+        return None
+    share = float(np.mean([each.mask.area / (each.mask.height * each.mask.width) for each in entries]))
+    return FileMasks(path, name, entries, written, share, again=True)
+
+
+def _check_there(path: Path) -> None:
+    """Refuse what is not there, and links: `media_files` gives those that lead out of a folder."""
+    if path.is_symlink():
+        raise RejectedFileError("link-outside", f"{path} is a link that leads out of the folder: name its target")
+    if not path.exists():
+        raise RejectedFileError("missing", f"nothing at {path}")
+
+
+def _outputs(out: Path, name: str, *, of_video: bool) -> tuple[Path, ...]:
+    kinds = (".overlay.mp4",) if of_video else (".mask.png", ".overlay.png")
+    return tuple(out / f"{_stem(name)}{kind}" for kind in kinds)
 
 
 def _of_reading(error: OSError, path: Path) -> bool:
@@ -146,8 +187,6 @@ def _sentence(error: Exception) -> str:
 def _of_file(
     segmenter: Segmenter, path: Path, name: str, out: Path, options: PredictOptions, frame: Callable[[int], None]
 ) -> FileMasks:  # fmt: skip
-    if not path.exists():
-        raise RejectedFileError("missing", f"nothing at {path}")
     facts = probe(path, options.limits)
     if facts.kind == "sound":
         raise RejectedFileError("no-video", f"{path.name} holds no pictures")
@@ -159,24 +198,17 @@ def _of_file(
 def _of_picture(
     segmenter: Segmenter, path: Path, name: str, out: Path, options: PredictOptions, frame: Callable[[int], None]
 ) -> FileMasks:  # fmt: skip
+    from PIL import Image as pillow  # noqa: N813
+
     reading = read_image(path, limits=options.limits)
     pixels = reading.value.pixels
     mask = segmenter.predict(pixels)
-    written = (out / f"{_stem(name)}.mask.png", out / f"{_stem(name)}.overlay.png")
-    write_mask(mask, written[0])
-    write_image(Image(overlay(pixels, mask)), written[1])
+    written = _outputs(out, name, of_video=False)
+    with whole_file(written[0]) as drawn, whole_file(written[1]) as laid_over:  # both or neither
+        pillow.fromarray(mask * np.uint8(255)).save(drawn, format="PNG")
+        pillow.fromarray(overlay(pixels, mask)).save(laid_over, format="PNG")
     frame(1)
     return FileMasks(path, name, (MaskEntry.of(name, mask),), written, float(mask.mean()), reading.notes)
-
-
-def write_mask(mask: Array, path: Path) -> None:
-    """A mask uint8 [H, W] of 0 and 1 as a grey PNG of 0 and 255, whole or not at all."""
-    from PIL import Image as pillow  # noqa: N813
-
-    from lightmeter.assets.files import whole_file
-
-    with whole_file(path) as unfinished:
-        pillow.fromarray(mask * np.uint8(255)).save(unfinished, format="PNG")
 
 
 def _of_video(
@@ -194,9 +226,9 @@ def _of_video(
             frame(1)
             yield overlay(pixels, mask)
 
-    target = out / f"{_stem(name)}.overlay.mp4"
-    write_frames(drawn(), target, fps=_rate(path, options.limits), crf=options.crf)
-    return FileMasks(path, name, tuple(entries), (target,), inside / len(entries), reader.notes)
+    written = _outputs(out, name, of_video=True)
+    write_frames(drawn(), written[0], fps=_rate(path, options.limits), crf=options.crf)
+    return FileMasks(path, name, tuple(entries), written, inside / len(entries), reader.notes)
 
 
 def _rate(path: Path, limits: MediaLimits) -> float:
@@ -231,7 +263,7 @@ def _answers(
     window = min(segmenter.encoder.frames, count)
     for start in range(first, last, _AT_ONCE):
         rows = np.arange(start, min(start + _AT_ONCE, last))
-        starts = np.clip(rows - window // 2, 0, count - window)
+        starts = np.array([window_start(row, window, count) for row in rows.tolist()])
         clips = np.stack([np.stack([held[at][1] for at in range(begin, begin + window)]) for begin in starts])
         masks = segmenter.predict_clips(clips, rows - starts)
         for row, mask in zip(rows.tolist(), masks, strict=True):

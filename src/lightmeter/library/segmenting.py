@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lightmeter.assets.files import write_whole
 from lightmeter.errors import InvalidValueError
 from lightmeter.heads.segmenting.controls import mean_mask
 from lightmeter.heads.segmenting.fitting import Run, fit_prepared, score_prepared
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 DEFAULT_ENCODER = "future-codes/maps=[stride2,stride4,stride8]"
 DEFAULT_HEAD = "multi-scale/stride=4,width=32,blocks=2"
 TRAINING, SWEEP = "training", "sweep"
+_REQUEST = "request.json"
+"""In TRAINING: what the run is of that was begun there."""
 Price = Literal["cpu_s", "macs", "size_bytes"]
 _OWN = frozenset({"model.json", "model.safetensors", TRAINING, SWEEP})
 _PRICED = 4
@@ -49,7 +52,8 @@ class SegmentOptions:
     encoders, heads: specs, every encoder with every head · valid: share of the groups held out, for thresholds and the
     choice; 0: none, the threshold is then logit 0 and nothing is scored · sweep: options to try first, pair by pair
     at_least, within: bars on validation IoU and on `price`, of one frame (CPU-seconds, multiply–adds) or of the kept
-    weights (bytes); without them the best is taken · anew: replace what stands
+    weights (bytes); without them the best is taken · anew: replace what stands of other requests, and a model that is
+    whole; a run of the same request that was stopped goes on
     """
 
     encoders: tuple[str, ...] = (DEFAULT_ENCODER,)
@@ -140,22 +144,23 @@ def fit_masks(
 
     Frames are split by group: none of a group that was learnt from is scored. What is chosen on the held-out frames, by
     a threshold, a sweep or among candidates, flatters a little: score it on frames that neither set has.
-    A run that was stopped goes on when it is called again and ends as if nothing had happened.
+    A run that was stopped goes on when it is called again, with `anew` or without, and ends as if nothing had happened.
     out: new, empty, or of an earlier call; what was fitted of other frames or options stands unless `anew`
-    Raises InvalidValueError for another folder, for frames of one group, where no candidate reaches the bars.
+    Raises InvalidValueError for another folder, for frames of one group, for held-out frames without a mask, before
+    anything is learnt; where no candidate reaches the bars.
     """
     options, listener = options or SegmentOptions(), listener or Listener()
     check_segment_out(out)
     pairs = [(build(encoder, "dense-encoder"), mask_head(head)) for encoder in options.encoders
              for head in options.heads]  # fmt: skip
     request = _request(labelled, pairs, options)
-    kept = None if options.anew else _kept(out, request)
+    goes_on = _begun(out) == request
+    kept = None if options.anew else _kept(out, request, goes_on=goes_on)
     if kept is not None:
         return kept
-    if options.anew:
-        for name in (TRAINING, SWEEP):
-            shutil.rmtree(out / name, ignore_errors=True)
     train, valid = _split(labelled, options)
+    if not goes_on:
+        _begin(out, request, anew=options.anew)
     work = _Work(train, valid, out, options, cache, listener)
     found = [work.candidate(encoder, head, number, len(pairs)) for number, (encoder, head) in enumerate(pairs, 1)]
     chosen = _chosen(found, options)
@@ -167,6 +172,29 @@ def fit_masks(
     return FittedSegmenter(segmenter, tuple(found), chosen, len(train), held_out)
 
 
+def _begun(out: Path) -> str:
+    """The request of the run that was stopped in a folder; empty where there is none, or it does not say."""
+    path = out / TRAINING / _REQUEST
+    try:
+        told = json.loads(path.read_bytes()) if path.stat().st_size <= _MOST_JSON_BYTES else None
+    except (OSError, ValueError, RecursionError):
+        return ""
+    return str(told.get("request", "")) if isinstance(told, dict) else ""
+
+
+def _begin(out: Path, request: str, *, anew: bool) -> None:
+    """Say what the run is of, before it leaves anything else; with `anew` what another one left is removed.
+
+    Checkpoints that stand without a word, or of another request, keep what is said of them: they know themselves
+    whether they can be gone on with.
+    """
+    if anew:
+        for name in (TRAINING, SWEEP):
+            shutil.rmtree(out / name, ignore_errors=True)
+    if not (out / TRAINING).exists():
+        write_whole(out / TRAINING / _REQUEST, json.dumps({"request": request}) + "\n")
+
+
 def _request(labelled: LabelledFrames, pairs: Sequence[tuple[DenseEncoder, MaskHead]], options: SegmentOptions) -> str:
     """What a model depends on: another request is another model."""
     sweep = None if options.sweep is None else repr(options.sweep)
@@ -175,12 +203,17 @@ def _request(labelled: LabelledFrames, pairs: Sequence[tuple[DenseEncoder, MaskH
     return hash_of([labelled.fingerprint, specs, rest, sweep])[:32]
 
 
-def _kept(out: Path, request: str) -> FittedSegmenter | None:
-    """The model that stands there, if it is what is asked for; another one is not replaced unasked."""
+def _kept(out: Path, request: str, *, goes_on: bool) -> FittedSegmenter | None:
+    """The model that stands there, if it is what is asked for; another one is not replaced unasked.
+
+    goes_on: it was asked already, by the run that was stopped
+    """
     if not (out / "model.json").exists():
         return None
     found = Segmenter.load(out)
     if found.about.get("request") != request:
+        if goes_on:
+            return None
         raise InvalidValueError(
             f"{out} must be new, or of these frames and options, got another segmenter: take another folder, or begin "
             "anew"
@@ -199,6 +232,9 @@ def _split(labelled: LabelledFrames, options: SegmentOptions) -> tuple[LabelledF
             "or learn with valid 0, which scores nothing"
         )
     some, others = split_by_group(labelled.groups, share=options.valid, seed=options.seed)
+    for name, rows in (("learn from", some), ("be held out", others)):
+        if not (labelled.masks[rows] == 1).any():
+            raise InvalidValueError(f"frames to {name} must have a pixel inside somewhere, got none: take another seed")
     return labelled.take(some), labelled.take(others)
 
 
@@ -263,8 +299,6 @@ class _Work:
         sure = compared_masks([blind.scores(labelled), scores], rounds=500, groups=labelled.groups)
         price = frame_cost(made, labelled)
         iou = sure[1][0]["iou"]
-        if not np.isfinite(iou.value):
-            raise InvalidValueError("held-out frames must have a pixel inside somewhere, got none: take another seed")
         trial = Trial(f"{made.encoder.spec} {made.head.spec}", iou.value, price, quality_name="iou")
         return Candidate(made, fit_cost, trial, iou, sure[1][1]["iou"])
 

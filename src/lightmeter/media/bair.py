@@ -78,6 +78,15 @@ def open_bair(
     return found.reading(str(path))
 
 
+def bair_splits(path: Path | str) -> tuple[str, ...]:
+    """Names of the splits below a path, sorted; none where it is one of them, or a file."""
+    path = Path(path)
+    inner = path / FOLDER if (path / FOLDER).is_dir() else path
+    if path.is_file() or any(inner.glob("*.tfrecord*")):
+        return ()
+    return tuple(sorted({file.parent.name for file in inner.glob("*/*.tfrecord*")}))
+
+
 def bair_files(path: Path | str, split: str | None = None) -> list[Path]:
     """The TFRecord files at a path, by the number of their first trajectory."""
     path = Path(path)

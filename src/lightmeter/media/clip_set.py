@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -30,6 +30,8 @@ SCHEMA = "lightmeter.clips/1"
 MOVING_PIXELS = 0.5
 """A pixel that goes further than this to the next frame moves."""
 _MOST_JSON_BYTES = 64 << 20
+_MOST_PARTS = 100_000
+_TOLD_PARTS = 5
 What = Literal["robot", "objects", "moving"]
 
 
@@ -216,10 +218,13 @@ def split_by_group(
 # -- on disk --------------------------------------------------------------------------------------------------------
 
 
-def write_part(folder: Path | str, number: int, clips: ClipSet, about: Mapping[str, Any] | None = None) -> Path:
+def write_part(
+    folder: Path | str, number: int, clips: ClipSet, about: Mapping[str, Any] | None = None, *, parts: int = 0
+) -> Path:
     """Write clips as part `number` of a folder, in place of an earlier one; whole or not at all.
 
     about: how they were made (seed, versions, options), as JSON holds it; `part_about` gives it back.
+    parts: how many there will be in all, so that `open_clips` knows of those that are missing; 0: not known
     """
     part = Path(folder) / f"part-{number:05d}"
     (part / ABOUT).unlink(missing_ok=True)  # from here on there is no part, until the new JSON stands
@@ -241,7 +246,7 @@ def write_part(folder: Path | str, number: int, clips: ClipSet, about: Mapping[s
         "sentences": list(clips.sentences),
         "clips": clip_hashes(clips),
         "arrays": digests,
-    }
+    } | ({"parts": parts} if parts else {})
     write_whole(part / ABOUT, json.dumps(content, ensure_ascii=True) + "\n")
     return part
 
@@ -252,10 +257,11 @@ def part_about(folder: Path | str, number: int) -> dict[str, Any] | None:
     return _read_json(path)["about"] if path.is_file() else None
 
 
-def open_clips(folder: Path | str, *, check: bool = False) -> ClipSet:
+def open_clips(folder: Path | str, *, check: bool = False, tell: Callable[[str], None] | None = None) -> ClipSet:
     """All parts of a folder as one set; arrays stay on disk until rows are read.
 
-    check: hash every array first.  Cost: a few ms a part, or one read of everything.
+    check: hash every array first · tell: hears of parts that are missing: of a run that was stopped, or of another
+    share; the set is of those that are there.  Cost: a few ms a part, or one read of everything.
     Raises MissingAssetError where there is no part, RejectedFileError for files that were changed or do not fit.
     """
     folder = Path(folder)
@@ -270,6 +276,9 @@ def open_clips(folder: Path | str, *, check: bool = False) -> ClipSet:
         raise RejectedFileError("damaged", f"parts of {folder} must hold the same arrays, got {sorted(kinds)}")
     stacked = {name: _joined(folder, name, [arrays[name] for arrays, _ in opened]) for name in opened[0][0]}
     contents = [content for _, content in opened]
+    missing = _missing(parts, contents)
+    if missing and tell:
+        tell(f"{folder} lacks {missing}: what made it goes on when it is run again")
     scenes = np.array([scene for content in contents for scene in content["scenes"]], np.int64)
     sentences = tuple(sentence for content in contents for sentence in content["sentences"])
     hashes = [each for content in contents for each in content["clips"]]
@@ -277,6 +286,15 @@ def open_clips(folder: Path | str, *, check: bool = False) -> ClipSet:
         return ClipSet(stacked.pop("frames"), scenes, sentences=sentences, fingerprint=_fingerprint(hashes), **stacked)
     except InvalidValueError as error:
         raise RejectedFileError("damaged", f"parts of {folder} do not fit together: {error}") from error
+
+
+def _missing(parts: Sequence[Path], contents: Sequence[Mapping[str, Any]]) -> str:
+    """Which parts are not there, of those that were promised or that lie between others; empty where all are."""
+    there = {int(part.name.removeprefix("part-")) for part in parts}
+    count = max(*(content.get("parts", 0) for content in contents), max(there) + 1)
+    lost = [number for number in range(count) if number not in there]
+    told = ", ".join(map(str, lost[:_TOLD_PARTS])) + (" …" if len(lost) > _TOLD_PARTS else "")
+    return f"{len(lost)} of {count} parts ({told})" if lost else ""
 
 
 def clip_hashes(clips: ClipSet) -> list[str]:
@@ -340,6 +358,8 @@ def _read_json(path: Path) -> dict[str, Any]:
             and len(sentences) in (0, len(scenes))
             and "frames" in content["arrays"]
             and set(content["arrays"]) <= set(ARRAYS)
+            and type(content.get("parts", 0)) is int
+            and content.get("parts", 0) <= _MOST_PARTS
         )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RejectedFileError("broken-header", f"{path} must be the JSON of a part: {str(error)[:200]}") from error

@@ -9,8 +9,8 @@ from typing import cast, get_args
 import numpy as np
 
 from lightmeter.errors import InvalidValueError, MissingAssetError, RejectedFileError
-from lightmeter.media.bair import FOLDER, BairOptions, Camera, open_bair
-from lightmeter.media.clip_hdf5 import Hdf5Options, is_hdf5, open_hdf5
+from lightmeter.media.bair import FOLDER, BairOptions, Camera, bair_splits, open_bair
+from lightmeter.media.clip_hdf5 import Hdf5Options, hdf5_splits, is_hdf5, open_hdf5
 from lightmeter.media.clip_set import ClipSet, LabelledFrames, What, labelled_frames, open_clips
 from lightmeter.media.labelling import LabelOptions, files_by_stem, is_video
 from lightmeter.media.limits import DEFAULT_LIMITS, MediaLimits
@@ -57,9 +57,11 @@ def open_any_clips(path: Path | str, options: ClipOptions | None = None) -> Read
     """
     path, options = Path(path), options or ClipOptions()
     if is_clip_folder(path):
-        return Reading(open_clips(path))
+        notes: list[str] = []
+        clips = open_clips(path, tell=notes.append)
+        return Reading(clips, "damaged" if notes else "ok", tuple(notes))
     if is_hdf5(path):
-        how = Hdf5Options(options.split, options.check, options.frames, options.clips_a_scene)
+        how = Hdf5Options(options.split, options.check, options.frames, options.clips_a_scene, options.limits)
         return open_hdf5(path, how)
     if _is_bair(path):
         return open_bair(path, BairOptions(options.camera, options.split, options.check, options.clips_a_scene))
@@ -70,6 +72,14 @@ def open_any_clips(path: Path | str, options: ClipOptions | None = None) -> Read
     raise MissingAssetError(
         f"no clips at {path}: name a folder of `lightmeter segment simulate`, of {FOLDER} or of videos, or an HDF5 file"
     )
+
+
+def clip_splits(path: Path | str) -> tuple[str, ...]:
+    """Names of the splits at a path, of which `ClipOptions.split` must name one; none where it is not divided."""
+    path = Path(path)
+    if is_hdf5(path):
+        return hdf5_splits(path)
+    return bair_splits(path) if _is_bair(path) and not is_clip_folder(path) else ()
 
 
 def is_clip_folder(path: Path) -> bool:

@@ -28,7 +28,8 @@ class LabelOptions:
     """How files become labelled frames.
 
     size: (height, width) that all are brought to; None asks that they have one
-    context: frames of a clip, the labelled one last (or as far in as the video allows); 1 is single pictures
+    context: frames of a clip, the labelled one in the middle (`window_start`), as far as the ends allow, just as
+        `Segmenter.predict_video` looks at a video; 1 is single pictures
     values: what mask pictures' values mean
     group_by: pictures of one sub-folder are a group, those at the top stand alone; `stem` groups pictures whose names
         differ in their last number only. Frames of a video are always one group
@@ -158,6 +159,15 @@ def group_of(stem: str, group_by: GroupBy) -> str:
 # -- videos ---------------------------------------------------------------------------------------------------------
 
 
+def window_start(frame: int, length: int, count: int) -> int:
+    """Where the window of `length` frames begins that has a frame in its middle, moved so that it stays in 0..count.
+
+    >>> [window_start(frame, 4, 6) for frame in range(6)]
+    [0, 0, 0, 1, 2, 2]
+    """
+    return max(0, min(frame - length // 2, count - length))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
     """A wanted frame of a video and those around it.
@@ -174,25 +184,35 @@ class Window:
 def windows(path: Path, wanted: Iterable[int], options: LabelOptions) -> Iterator[Window]:
     """Wanted frames of a video, counted from 0, in rising order, each once, as clips of `options.context` frames.
 
-    Cost: every frame up to the last wanted one is decoded; `context` of them are held.
+    A wanted frame is in the middle of its clip, near the video's ends as close to it as they allow (`window_start`).
+    Cost: every frame up to the end of the last clip is decoded; `context` of them are held.
     Raises RejectedFileError where the video ends before a wanted frame or has fewer frames than the context.
     """
     left = deque(sorted(set(wanted)))
-    held: deque[Array] = deque(maxlen=options.context)
-    count = 0
+    length = options.context
+    held: deque[Array] = deque(maxlen=length)
+    own_size, count = (0, 0), 0
     if not left:
         return
     for _, frame in FrameReader(path, fps=None, limits=options.limits):
         held.append(resized_frame(frame, options.size))
-        while left and len(held) == options.context and left[0] <= count:
-            at = left[0] - (count - options.context + 1)
-            yield Window(left.popleft(), np.stack(held), at, (frame.shape[0], frame.shape[1]))
+        own_size, count = (frame.shape[0], frame.shape[1]), count + 1
+        while left and count == max(0, left[0] - length // 2) + length:
+            yield _window(left.popleft(), held, count, own_size)
         if not left:
             return
-        count += 1
-    if count < options.context:
-        raise RejectedFileError("too-short", f"{path} has {count} frames: a context of {options.context} needs more")
-    raise RejectedFileError("missing", f"{path} has the frames 0 to {count - 1}, got a mask of frame {left[0]}")
+    if count < length:
+        raise RejectedFileError("too-short", f"{path} has {count} frames: a context of {length} needs more")
+    while left and left[0] < count:
+        yield _window(left.popleft(), held, count, own_size)
+    if left:
+        raise RejectedFileError("missing", f"{path} has the frames 0 to {count - 1}, got a mask of frame {left[0]}")
+
+
+def _window(number: int, held: Iterable[Array], count: int, own_size: tuple[int, int]) -> Window:
+    """The clip of a frame, once the last frames that were read are those around it.  count: how many were read"""
+    clip = np.stack(list(held))
+    return Window(number, clip, number - (count - len(clip)), own_size)
 
 
 def frame_numbers(path: Path, times_s: Iterable[float], limits: MediaLimits = DEFAULT_LIMITS) -> dict[float, int]:

@@ -25,6 +25,7 @@ from lightmeter.media.labelling import (
     group_of,
     is_video,
     pictures,
+    window_start,
     windows,
 )
 from lightmeter.media.limits import MediaLimits
@@ -87,7 +88,7 @@ def _more(alone: list[str]) -> str:
 
 
 class PictureClips:
-    """Pictures with those before them as context: pictures of one folder, in natural order, are taken for a video.
+    """Pictures with those around them as context: pictures of one folder, in natural order, are taken for a video.
 
     found: paths by stem
     """
@@ -105,7 +106,7 @@ class PictureClips:
         if len(row) < length:
             raise RejectedFileError("too-short", f"{stem} stands among {len(row)} pictures: the context is {length}")
         place = row.index(stem)
-        start = max(0, place - length + 1)
+        start = window_start(place, length, len(row))
         some = [self._read(each)[0] for each in row[start : start + length]]
         if len({each.shape for each in some}) > 1:
             raise RejectedFileError("wrong-size", f"pictures around {stem} must be of one size: give one")

@@ -81,7 +81,7 @@ def write_masks(path: Path | str, entries: Iterable[MaskEntry], about: Mapping[s
     """
     frames = []
     for entry in entries:
-        _safe(entry.path)
+        safe_path(entry.path)
         row: dict[str, Any] = {"path": entry.path, "size": [entry.mask.height, entry.mask.width]}
         row |= {} if entry.time_s is None else {"time_s": entry.time_s}
         row |= {"mask": entry.mask.text}
@@ -106,6 +106,12 @@ def read_masks(path: Path | str, limits: MediaLimits = DEFAULT_LIMITS) -> tuple[
     return tuple(entries)
 
 
+def masks_about(path: Path | str, limits: MediaLimits = DEFAULT_LIMITS) -> dict[str, Any]:
+    """What the writer of a `lightmeter.masks/1` file says of it; empty where that is nothing."""
+    about = _json(Path(path), limits).get("about")
+    return about if isinstance(about, dict) else {}
+
+
 def _entry(row: Mapping[str, Any]) -> MaskEntry:
     if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("path", "mask")):
         raise RejectedFileError("broken-masks", "a frame must have path, size and mask")
@@ -118,7 +124,7 @@ def _entry(row: Mapping[str, Any]) -> MaskEntry:
     if not isinstance(group, str) or not isinstance(skipped, str | None):
         raise RejectedFileError("broken-masks", "group and not_judged must be text")
     return MaskEntry(
-        _safe(row["path"]),
+        safe_path(row["path"]),
         Rle.from_text(height, width, row["mask"]),
         None if time_s is None else float(time_s),
         None if skipped is None else Rle.from_text(height, width, skipped),
@@ -155,8 +161,8 @@ def _json(path: Path, limits: MediaLimits) -> dict[str, Any]:
     return content
 
 
-def _safe(path: str) -> str:
-    """A path that stays below the folder of frames."""
+def safe_path(path: str) -> str:
+    """A path, held to stay below the folder of frames.  Raises RejectedFileError for any other."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\0" in path or "\\" in path:
         raise RejectedFileError(
@@ -215,7 +221,7 @@ class _Pictures:
 
 
 def _there(folder: Path, path: str) -> Path:
-    file = folder / _safe(path)
+    file = folder / safe_path(path)
     if not file.is_file():
         raise RejectedFileError("missing", f"a mask is of {path}, which is not at {folder}")
     if not file.resolve().is_relative_to(folder.resolve()):
@@ -240,7 +246,7 @@ class _Coco:
                 if not options.categories or each["category_id"] in wanted:
                     self.drawn[each["image_id"]].append(each)
             for each in self.images.values():
-                _safe(each["file_name"])
+                safe_path(each["file_name"])
                 if type(each["height"]) is not int or type(each["width"]) is not int:
                     raise RejectedFileError("broken-masks", f"{each['file_name']} must have height and width")
         except (KeyError, TypeError, AttributeError) as error:

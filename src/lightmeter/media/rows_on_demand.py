@@ -58,4 +58,7 @@ class _Rows:
 
 def fingerprint_of(hashes: Iterable[str]) -> str:
     """Of a set, from the `clip_hashes` of its clips: the same as `ClipSet.of` gives it."""
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for each in hashes:
+        digest.update(each.encode())
+    return digest.hexdigest()

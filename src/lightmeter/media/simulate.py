@@ -82,7 +82,8 @@ def simulate(
             hear(wanted.about(number)["count"], True)
         elif number % runs == turn - 1:
             about = wanted.about(number)
-            write_part(folder, number, _draw(wanted, about, lambda count: hear(count, False)), about)
+            made = _draw(wanted, about, lambda count: hear(count, False))
+            write_part(folder, number, made, about, parts=wanted.parts)
     return sum(part_about(folder, number) is None for number in range(wanted.parts))
 
 

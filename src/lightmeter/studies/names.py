@@ -8,5 +8,6 @@ STUDIES: dict[str, str] = {
     "ann": "lightmeter.studies.ann:ANN",
     "yt8m": "lightmeter.studies.yt8m:YT8M",
     "bair": "lightmeter.studies.bair:BAIR",
+    "distill": "lightmeter.studies.distill:DISTILL",
 }
 """Study → where it is declared."""
