@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,7 +56,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def produced(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("made") / "out"
-    options = CondenseOptions(3, "herding", **QUICK)
+    options = CondenseOptions(3, "herding", students=("conv-net/depth=2,width=4",), **QUICK)
     return condense(folder, out, options, Running(engine=Inline(), exports=("npz", "dd-ranking")))
 
 
@@ -70,7 +72,7 @@ def test_out_holds_the_set_and_all_about_it(produced, folder):
     for each in told["images"]:
         with Pillow.open(out / each["file"]) as kept, Pillow.open(folder / each["source"]) as real:
             np.testing.assert_array_equal(np.asarray(kept), np.asarray(real))
-    left = [json.loads(line) for line in (out / "left_out.jsonl").read_text().splitlines()]
+    left = [json.loads(line) for line in (out / "findings.jsonl").read_text().splitlines()]
     assert [each["what"] for each in left] == ["broken", "duplicate"]
     assert {each.name for each in produced.exported} == {"condensed.npz", "images.pt", "hard_labels.pt", "config.yaml"}
     assert not list(out.parent.glob(".*")), "no work folder is left"
@@ -85,7 +87,17 @@ def test_nothing_that_is_kept_was_scored_on(produced):
 
 def test_the_page_says_price_and_plan(produced):
     page = (produced.out / "report.html").read_text("utf-8")
-    for words in ("herding keeps 12 of 128 pictures", "CPU-s", "took / planned", "digit 3: 3 of 3", "duplicate"):
+    [(_, (mine, base))] = produced.answer.across.items()
+    assert mine.small.images is not None
+    assert mine.hits.shape == base.hits.shape == (2, 32)
+    for words in (
+        "learnt by other networks",
+        "herding keeps 12 of 128 pictures",
+        "CPU-s",
+        "took / planned",
+        "digit 3: 3 of 3",
+        "duplicate",
+    ):
         assert words in page, words
     assert len(page) < 1_000_000
     assert produced.plan.wall_s > 0
@@ -208,6 +220,30 @@ def test_a_set_is_parted_class_by_class(tmp_path):
     assert not set(split.choosing.tolist()) & set(split.reporting.tolist())
     with pytest.raises(InvalidValueError, match="two pictures or more"):
         parted(digits().take(np.array([0, 1, 2, 3])), tmp_path, share=0.25, seed=0)
+
+
+def test_a_folder_that_is_no_set_leaves_nothing_behind(tmp_path):
+    (tmp_path / "set" / "cat").mkdir(parents=True)
+    Pillow.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "set" / "cat" / "a.png")
+    with pytest.raises(InvalidValueError, match="two folders of pictures or more"):
+        condense(tmp_path / "set", tmp_path / "out", CondenseOptions(2, "random", **QUICK), Running(engine=Inline()))
+    assert [each.name for each in tmp_path.iterdir()] == ["set"]
+
+
+def test_the_page_of_docs_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "condense.md").read_text("utf-8")
+    left: dict[str, object] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        exec(compile(block, "condense.md", "exec"), left)  # our own page
+    assert len(left["kept"].small) == 4
+    assert (tmp_path / "small" / "report.html").stat().st_size > 10_000
+
+
+def test_out_is_no_class_of_the_folder(folder):
+    with pytest.raises(InvalidValueError, match="OUT must lie outside of FOLDER"):
+        condense(folder, folder / "small", CondenseOptions(2, "random", **QUICK), Running(engine=Inline()))
+    assert not (folder / "small").exists()
 
 
 def test_a_stranger_in_the_work_folder_is_not_touched(folder, tmp_path):

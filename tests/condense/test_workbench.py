@@ -7,7 +7,7 @@ import pytest
 
 from lightmeter.condense import workbench
 from lightmeter.condense.image_set import ImageSet
-from lightmeter.condense.workbench import Workbench, cross_entropy, licence_of
+from lightmeter.condense.workbench import Setting, Workbench, cross_entropy, licence_of
 from lightmeter.errors import InvalidValueError
 
 pytest.importorskip("torch")
@@ -19,7 +19,7 @@ def images(count=24, seed=0, channels=1):
 
 
 def bench(folder, source=None, **more):
-    return Workbench(source or images(), folder, teacher_steps=3, **more)
+    return Workbench(source or images(), folder, setting=Setting(teacher_steps=3), **more)
 
 
 def test_pixels_are_shares_of_255(tmp_path):

@@ -134,6 +134,17 @@ def test_dd_ranking_files_load_as_weights_alone(tmp_path):
     assert f"{normal.mean[0]:.6f}"[:6] in config
 
 
+def test_pictures_that_hold_several_are_opened_for_dd_ranking(tmp_path):
+    torch = pytest.importorskip("torch")
+    real = real_set()
+    small = Condensed(real.images[:2], np.array([0, 1]), formation=2)
+    files = export("dd-ranking", tmp_path, small, real)
+    assert torch.load(files[0], weights_only=True).shape == (8, 3, 8, 8)
+    assert torch.load(files[1], weights_only=True).tolist() == [0] * 4 + [1] * 4
+    with np.load(export("npz", tmp_path, small, real)[0]) as found:
+        assert (found["images"].shape, int(found["formation"])) == ((2, 8, 8, 3), 2)
+
+
 def test_mean_and_deviation_are_numpys():
     images = real_set().images
     found = normal_of(images)

@@ -96,3 +96,20 @@ def test_segment_says_what_is_wrong(tmp_path, args, said):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(said)
     assert done.stderr.count("\n") == 1
+
+
+def test_condense(tmp_path):
+    pytest.importorskip("torch")
+    told = run("condense.py", cwd=tmp_path)
+    assert told.count("CPU-s") >= 3
+    assert "on the frontier:" in told
+    assert len(list((tmp_path / "digits-small").glob("[0-4]/*.png"))) == 5
+
+
+@pytest.mark.parametrize(("args", "said"), [(("a",), "usage: "), (("a", "b"), "FOLDER must be a folder")])
+def test_condense_says_what_is_wrong(tmp_path, args, said):
+    command = [sys.executable, EXAMPLES / "condense.py", *args]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1

@@ -54,7 +54,7 @@ EXPORTS = ("npz", "dd-ranking")
 )  # fmt: skip
 @click.option(
     "--curve", multiple=True, type=click.IntRange(1), metavar="N",
-    help="Also try so many a class, for the report (repeatable).",
+    help="Also try so many a class, for the report (repeatable).  [default: 1 with --method auto]",
 )  # fmt: skip
 @click.option(
     "--protocol", metavar="SPEC", default="",
@@ -62,6 +62,10 @@ EXPORTS = ("npz", "dd-ranking")
 )  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), metavar="N",
               help="Students of each set.  [default: 3; of one method without --at-least 1]")  # fmt: skip
+@click.option(
+    "--student", "students", multiple=True, metavar="SPEC",
+    help="Also score the kept set with this network, as resnet-ap/depth=10 (repeatable).",
+)  # fmt: skip
 @click.option(
     "--valid", default=0.2, show_default=True, type=Finite(min=0, max=1, min_open=True, max_open=True), metavar="SHARE",
     help="Share of each class that is held out to score on; at most 5,000 pictures in all.",
@@ -94,7 +98,7 @@ def condense(folder: Path, out: Path, **asked: Any) -> None:
     OUT gets CLASS/*.png, metadata.jsonl, provenance.json and report.html, at once or not at all. A share of FOLDER is
     held out from everything; every method is scored on it by students that learn the small set alone, beside a random
     one. Made pictures are kept only where they clearly beat the best selection. A stopped run goes on when the same
-    command is given again. Exit code 3: some files could not be read; they are named in left_out.jsonl.
+    command is given again. Exit code 3: some files could not be read; they are named in findings.jsonl.
     """
     from lightmeter.condense.condensing import condense as condensed
     from lightmeter.condense.writing import check_condensed_out
@@ -123,6 +127,7 @@ def _options(asked: dict[str, Any]) -> CondenseOptions:
     return CondenseOptions(
         per_class, asked["method"], asked["curve"], bar, asked["within"], asked["protocol"], asked["seeds"] or 0,
         asked["seed"], asked["valid"], asked["captions"], asked["generator"],
+        students=asked["students"],
     )  # fmt: skip
 
 
@@ -132,7 +137,7 @@ def _running(asked: dict[str, Any], lines: _Lines) -> Running:
     from lightmeter.parts import build
 
     engine = build(asked["engine"], "engine") if asked["engine"] else None
-    listener = Listener(lines.tell, lines.trial)
+    listener = Listener(lines.tell, lines.trial, lines.step)
     return Running(asked["size"], asked["work"], engine, asked["exports"], asked["anew"], listener, lines.read)
 
 
@@ -142,7 +147,7 @@ class _Lines:
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
         self.line: Progress | None = None
-        self.seen = (0, 0)
+        self.seen, self.name = (0, 0), ""
 
     def __enter__(self) -> _Lines:
         return self
@@ -177,8 +182,15 @@ class _Lines:
 
     def trial(self, number: int, total: int, name: str) -> None:
         """The start of a trial."""
+        self.name = name
         line = self._opened(f"trials ({name})", total)
         line.advance(ok=number - line.done)
+
+    def step(self, text: str) -> None:
+        """Where a trial is."""
+        if self.line is not None:
+            self.line.label = f"trials ({self.name}: {text})"
+            self.line.advance()
 
     def tell(self, text: str) -> None:
         """A line of its own."""
@@ -189,6 +201,7 @@ class _Lines:
 
 
 def _say_plan(folder: Path, out: Path, options: CondenseOptions, asked: dict[str, Any]) -> None:
+    from lightmeter.condense.answering import shown
     from lightmeter.condense.condensing import planned
 
     look, methods, plan = planned(folder, options, size=asked["size"], timed=asked["plan"])
@@ -206,17 +219,19 @@ def _say_plan(folder: Path, out: Path, options: CondenseOptions, asked: dict[str
         return
     side = f" at {look.side} × {look.side}" if look.side else ""
     click.echo(f"would read {look.files:,} files of {look.classes:,} classes{side}")
-    click.echo(f"would try {', '.join(methods.specs)} at {', '.join(map(str, budgets))} pictures a class")
+    names = ", ".join(shown(each) for each in methods.specs)
+    click.echo(f"would try {names} at {', '.join(map(str, budgets))} pictures a class")
     for method, why in methods.not_run.items():
-        click.echo(f"would not run {method}: {why}")
+        click.echo(f"would not run {shown(method)}: {why}")
     click.echo(f"would score with {options.protocol}, {options.seeds} seeds, and write {shown_path(str(out))}")
     if plan is not None:
         click.echo(plan.text())
 
 
 def _show(produced: Produced, cost: Any, asked: dict[str, Any]) -> None:
+    from lightmeter.condense.answering import shown
     from lightmeter.condense.condensing import FOUND, REPORT
-    from lightmeter.condense.report import headline, how_scored, rows_of
+    from lightmeter.condense.report import across_of, headline, how_scored, rows_of
     from lightmeter.report.text import table
 
     answer, found = produced.answer, produced.opened.counts()
@@ -225,10 +240,12 @@ def _show(produced: Produced, cost: Any, asked: dict[str, Any]) -> None:
         return
     say(how_scored(answer), quiet=asked["quiet"])
     click.echo(table(rows_of(answer), width=32))
+    if answer.across:
+        click.echo(table(across_of(answer), width=48))
     for note in answer.notes:
         click.echo(note)
     for method, why in answer.not_run.items():
-        click.echo(f"{method}: not run, {why}")
+        click.echo(f"{shown(method)}: not run, {why}")
     if found:
         said = ", ".join(f"{count} {what}" for what, count in found.items())
         click.echo(f"files with something to be said: {said} (see {FOUND})")

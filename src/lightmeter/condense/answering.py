@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightmeter.condense.attempts import Attempt, compared_hits
+from lightmeter.condense.attempts import Attempt, as_learnt, compared_hits
 from lightmeter.condense.image_set import ImageSet
 from lightmeter.condense.protocol import Condensed, Condenser, Teacher, Tell
 from lightmeter.condense.splitting import Split, parted
-from lightmeter.condense.workbench import Workbench, plus
+from lightmeter.condense.workbench import Setting, Workbench, plus
 from lightmeter.encoders.by_path import content_sha256
 from lightmeter.errors import InvalidValueError
 from lightmeter.meter.cost import Cost
@@ -34,6 +34,7 @@ VERSION = 1
 AUTO = ("random", "herding", "k-medoid", "k-center", "lowest-loss", "centroid", "vlcp")
 """What `auto` tries, the baseline first."""
 BASELINE = "random"
+TRIALS = "trials"
 THOROUGH, ROUGH = ("quick", 3), ("quick/steps=50", 1)
 """Protocol and seeds where methods are compared, and where one is asked for."""
 DEAR_S = 900.0
@@ -76,7 +77,8 @@ class CondenseOptions:
     """What is asked.
 
     per_class: pictures of each class that are kept; with `at_least` the most that are tried, None for no limit
-    method: spec of a condenser, or `auto`: those of AUTO · curve: further budgets that are tried, for the report
+    method: spec of a condenser, or `auto`: those of AUTO
+    curve: further budgets that are tried, for the report; where methods are compared, 1 unless others are named
     at_least: go up the ladder of budgets until the best method reaches it · within_s: CPU-seconds a method may cost
     protocol: spec of how students learn · seeds: how many of them, from `seed` on; where not given, `quick` and 3, but
     of one method alone, which is not chosen by its score, a rough one: `quick/steps=50` and 1
@@ -84,6 +86,7 @@ class CondenseOptions:
     captions: spec of a captioner · generator: folder of a diffusion model, None: a small one that learns the set
     source: folder that the set was read from, for captioners that look at its files
     teacher_steps: that the network learns which learns everything; 0: by the size of the set
+    students: specs of further networks that the kept set is scored with
     """
 
     per_class: int | None = 10
@@ -99,6 +102,7 @@ class CondenseOptions:
     generator: Path | None = None
     source: Path | None = None
     teacher_steps: int = 0
+    students: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         budgets = [*self.curve, *([] if self.per_class is None else [self.per_class])]
@@ -138,15 +142,21 @@ class CondenseOptions:
         limit = min(most, self.per_class or most)
         if self.at_least is not None:
             return tuple(sorted({*(each for each in LADDER if each < limit), limit}))
-        return tuple(sorted({*self.curve, *([] if self.per_class is None else [self.per_class])}))
+        also = self.curve or ((1,) if self.auto else ())  # two points make a curve, and the first costs next to nothing
+        return tuple(sorted({*also, *([] if self.per_class is None else [self.per_class])}))
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Hears how it goes. trial: before each one, its number, how many there are at most, and its name."""
+    """Hears how it goes.
+
+    tell: what is worth a line · trial: before each one, its number, how many there are at most, and its name
+    step: where the trial is, now and then
+    """
 
     tell: Tell = lambda _: None
     trial: Callable[[int, int, str], None] = lambda *_: None
+    step: Tell = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,6 +165,7 @@ class Answer:
 
     kept: the attempt whose set is delivered · full: accuracy of the network that learnt everything, by reported rows
     not_run: method → why · notes: sentences on the choice · took_s: phase → seconds by the clock
+    across: student → the kept set and the baseline, as it learns them
     """
 
     options: CondenseOptions
@@ -166,6 +177,7 @@ class Answer:
     notes: tuple[str, ...]
     bench: Workbench = field(repr=False)
     took_s: dict[str, float] = field(default_factory=dict)
+    across: dict[str, tuple[Attempt, Attempt]] = field(default_factory=dict)
 
     @property
     def reported(self) -> Array:
@@ -225,17 +237,18 @@ def answer(
     split = parted(images, work, share=options.valid, seed=options.seed)
     bench = Workbench(
         split.learn, work, seed=options.seed, captioner=options.captions, generator=options.generator,
-        source=options.source, teacher_steps=options.steps_of_teacher(len(split.learn)), tell=listener.tell,
+        setting=Setting(options.source, options.steps_of_teacher(len(split.learn))), tell=listener.tell,
     )  # fmt: skip
     full = knows(bench.teacher(), split.held)
     course = _Course(bench, split, options, listener, methods.specs)
     kept, note = course.run(float(full[split.choosing].mean()))
     made = Answer(options, split, tuple(course.attempts), kept, float(full.mean()), methods.not_run, (), bench)
     told = float(full[made.reported].mean())
+    across = {student: course.across(kept, student) for student in options.students}
     notes = tuple(each for each in (note, _chance_note(told, len(images.classes))) if each)
     took_s = {"learn once": bench.spent_s, "score": course.scoring_s}
     took_s["make sets"] = time.perf_counter() - start_s - sum(took_s.values())
-    return replace(made, full=told, notes=notes, took_s=took_s)
+    return replace(made, full=told, notes=notes, took_s=took_s, across=across)
 
 
 def methods_of(options: CondenseOptions) -> Methods:
@@ -250,6 +263,17 @@ def methods_of(options: CondenseOptions) -> Methods:
         elif method.spec not in made:
             made.append(method.spec)
     return Methods(tuple(made), missing)
+
+
+def shown(spec: str) -> str:
+    """A condenser without the options that are as they are anyway.
+
+    >>> shown("herding/features=teacher,unit=false")
+    'herding/unit=false'
+    """
+    from lightmeter.library.segmenting import shortest
+
+    return shortest(build(spec, "condenser"))
 
 
 def _absent(method: Condenser) -> str:
@@ -318,55 +342,75 @@ class _Course:
     def _tried(self, spec: str, budget: int, number: int, budgets: int) -> Attempt:
         method: Condenser = build(spec, "condenser")
         self.listener.trial(number, budgets * len(self.specs), f"{spec.partition('/')[0]} × {budget}")
-        place = self.bench.folder / "trials" / self._key(method, budget)
+        return self._kept(method, budget, "", lambda: self._try(method, budget))
+
+    def across(self, kept: Attempt, student: str) -> tuple[Attempt, Attempt]:
+        """The kept set and the baseline of its budget, learnt by another network."""
+        base = next(each for each in self.attempts if each.name == BASELINE and each.per_class == kept.per_class)
+        mine, theirs = (self._again(each, build(student, "student").spec) for each in (kept, base))
+        return mine, theirs
+
+    def _again(self, attempt: Attempt, student: str) -> Attempt:
+        method: Condenser = build(attempt.method, "condenser")
+
+        def make() -> Attempt:
+            scored = self._scores(method, attempt.per_class, attempt.small, student)
+            return _attempt(method, attempt.per_class, attempt.small, attempt.price, scored)
+
+        return self._kept(method, attempt.per_class, student, make)
+
+    def _kept(self, method: Condenser, budget: int, student: str, make: Callable[[], Attempt]) -> Attempt:
+        """A trial from the work folder, or made and put there."""
+        place = self.bench.folder / TRIALS / self._key(method, budget, student)
         found = Attempt.load(place)
         if found is None:
-            found = self._try(method, budget)
+            found = make()
             found.save(place)
         return found
 
-    def _key(self, method: Condenser, budget: int) -> str:
-        options = self.options
+    def _key(self, method: Condenser, budget: int, student: str) -> str:
+        options, learn = self.options, self.split.learn
         made_of = [options.captions, content_sha256(options.generator) if options.generator else ""]
         return hash_of([
-            VERSION, self.split.learn.fingerprint, self.split.held.fingerprint, method.spec, budget, options.seed,
-            options.seeds, build(options.protocol, "protocol").spec, made_of if method.makes else [],
+            VERSION, learn.fingerprint, self.split.held.fingerprint, method.spec, budget, options.seed, options.seeds,
+            build(options.protocol, "protocol").spec, options.steps_of_teacher(len(learn)), student,
+            made_of if method.makes else [],
         ])[:24]  # fmt: skip
 
     def _try(self, method: Condenser, budget: int) -> Attempt:
-        """Condense and learn. What selects is drawn anew for each seed; what makes pictures, which is dear, once."""
-        seeds = [self.options.seed + each for each in range(self.options.seeds)]
         with self.bench.priced() as price:
-            small = method.condense(self.bench, budget, seed=seeds[0])
-        if method.makes:
-            return self._attempt(method, budget, small, price.cost, [self._score(small, seeds)])
-        scored = [self._score(small, seeds[:1])]
-        for seed in seeds[1:]:
-            again = method.condense(self.bench, budget, seed=seed)
-            scored.append(self._score(again, [seed]))
-        return self._attempt(method, budget, small, price.cost, scored)
+            small = method.condense(self.bench, budget, seed=self.options.seed)
+        return _attempt(method, budget, small, price.cost, self._scores(method, budget, small, ""))
 
-    def _score(self, small: Condensed, seeds: list[int]) -> Scored:
+    def _scores(self, method: Condenser, budget: int, small: Condensed, student: str) -> list[Scored]:
+        """What students of every seed learn.
+
+        A set that is selected is drawn anew for each of them; one that is made, which is dear, is the same for all.
+        """
+        first, *others = (self.options.seed + each for each in range(self.options.seeds))
+        if method.makes:
+            return [self._score(small, [first, *others], student)]
+        again = ((seed, method.condense(self.bench, budget, seed=seed)) for seed in others)
+        return [self._score(small, [first], student), *(self._score(each, [seed], student) for seed, each in again)]
+
+    def _score(self, small: Condensed, seeds: list[int], student: str) -> Scored:
         from lightmeter.condense.scoring import score
 
         protocol = build(self.options.protocol, "protocol")
-        made, start_s = ImageSet.of(small.images, small.labels, self.split.learn.classes), time.perf_counter()
+        start_s, learnt = time.perf_counter(), as_learnt(small)
+        made = ImageSet.of(learnt.images, learnt.labels, self.split.learn.classes)
+        soft = self.bench.teacher() if protocol.labels == "teacher" else learnt.soft
         scored: Scored = score(
-            made,
-            self.split.held,
-            protocol,
-            student=protocol.students[0],
-            seeds=seeds,
-            soft=self.bench.teacher() if protocol.labels == "teacher" else small.soft,
-            tell=self.listener.tell,
+            made, self.split.held, protocol, student=student, seeds=seeds, soft=soft, tell=self.listener.step
         )
         self.scoring_s += time.perf_counter() - start_s
         return scored
 
-    def _attempt(self, method: Condenser, budget: int, small: Condensed, price: Cost, scored: list[Scored]) -> Attempt:
-        hits, best = (np.concatenate([getattr(each, name) for each in scored]) for name in ("hits", "best"))
-        learning = reduce(plus, [each.cost for each in scored])
-        return Attempt(method.spec, budget, method.makes, small, hits, best.astype(np.float64), price, learning)
+
+def _attempt(method: Condenser, budget: int, small: Condensed, price: Cost, scored: Sequence[Scored]) -> Attempt:
+    hits, best = (np.concatenate([getattr(each, name) for each in scored]) for name in ("hits", "best"))
+    learning = reduce(plus, [each.cost for each in scored])
+    return Attempt(method.spec, budget, method.makes, small, hits, best.astype(np.float64), price, learning)
 
 
 def chosen(tried: Sequence[Attempt], rows: Array, options: CondenseOptions) -> tuple[Attempt, str]:

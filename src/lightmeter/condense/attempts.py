@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,9 @@ class Attempt:
     def load(cls, folder: Path) -> Attempt | None:
         """What `save` kept; None where nothing whole lies there."""
         try:
-            arrays, about = load_model(folder)
+            return _attempt(*load_model(folder))
         except (MissingAssetError, RejectedFileError):
             return None
-        return _attempt(arrays, about)
 
 
 def _attempt(arrays: dict[str, Array], about: dict[str, Any]) -> Attempt:
@@ -88,6 +87,15 @@ def _attempt(arrays: dict[str, Array], about: dict[str, Any]) -> Attempt:
         about["method"], about["per_class"], about["makes"], small, expect(arrays, "hits", "bool", None, None),
         expect(arrays, "best", "float64", None), Cost.from_json(about["price"]), Cost.from_json(about["learning"]),
     )  # fmt: skip
+
+
+def as_learnt(small: Condensed) -> Condensed:
+    """The pictures that a student sees: those of a set, or, where each holds several, these enlarged."""
+    if small.formation == 1:
+        return small
+    from lightmeter.condense.learning_pixels.idc import opened  # needs torch
+
+    return opened(small)
 
 
 def compared_hits(
@@ -111,8 +119,3 @@ def compared_hits(
         less = interval_of(whole[at] - whole[0], drawn[at] - drawn[0], _CERTAINTY, difference_range(SHARE))
         made.append((own, less if at else None))
     return made
-
-
-def with_notes(small: Condensed, *notes: str) -> Condensed:
-    """The same set with more to say."""
-    return replace(small, notes=(*small.notes, *notes))

@@ -9,24 +9,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from lightmeter.assets.files import locked, write_whole
-from lightmeter.condense.answering import Answer, CondenseOptions, Listener, Methods, answer, methods_of
+from lightmeter.condense.answering import TRIALS, Answer, CondenseOptions, Listener, Methods, answer, methods_of
 from lightmeter.condense.exporting import FORMS, export
 from lightmeter.condense.near_copies import Neighbours, nearest_real
 from lightmeter.condense.planning import Plan, SetFacts, measured_speed, plan_of, prices_of
 from lightmeter.condense.reading import Look, OpenedFolder, look_at_folder, open_image_folder
-from lightmeter.condense.report import Told, facts_of, headline, how_scored, report_page
+from lightmeter.condense.report import Told, across_of, facts_of, headline, how_scored, report_page
 from lightmeter.condense.writing import Provenance, check_condensed_out, fill_folder, write_folder
 from lightmeter.engines.crew import Engine
 from lightmeter.engines.events import Event
-from lightmeter.errors import InvalidValueError
+from lightmeter.errors import InvalidValueError, LightmeterError
 from lightmeter.library.own_folder import check_own
 from lightmeter.meter.record import versions
+from lightmeter.parts import build, need
 
-REPORT, FOUND = "report.html", "left_out.jsonl"
+REPORT, FOUND = "report.html", "findings.jsonl"
 _MARK = "condense-work.json"
 _LOCK = ".lock"
 _ASKED = 256
@@ -91,6 +93,9 @@ def condense(
     folder, out = Path(folder), Path(out)
     options, running = replace(options or CondenseOptions(), source=folder), running or Running()
     check_condensed_out(out, anew=running.anew)
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise InvalidValueError(f"OUT must lie outside of FOLDER, got {out}: it would be a class the next time")
+    _check_parts(options)
     with _work_folder(out, running) as work:
         watch = _Watch()
         with watch.phase("read"):
@@ -104,6 +109,17 @@ def condense(
         watch.took_s |= made.took_s
         produced = _written(out, made, opened, plan, running, watch)
     return produced
+
+
+def _check_parts(options: CondenseOptions) -> None:
+    """What is misspelt or not installed is said before anything is read."""
+    methods_of(options)
+    build(options.protocol, "protocol")
+    build(options.captions, "captioner")
+    for student in options.students:
+        build(student, "student")
+    if find_spec("torch") is None:
+        need("torch", "torch")
 
 
 def _written(out: Path, made: Answer, opened: OpenedFolder, plan: Plan, running: Running, watch: _Watch) -> Produced:
@@ -138,7 +154,7 @@ def head_of(made: Answer, opened: OpenedFolder) -> dict[str, Any]:
         "accuracy": [own.value, own.low, own.high],
         "to_random": None if less is None else [less.value, less.low, less.high], "full": made.full,
         "price": kept.price.as_json(), "trials": [facts_of(made, each) for each in made.attempts],
-        "not_run": made.not_run, "choice": list(made.notes),
+        "across": across_of(made), "not_run": made.not_run, "choice": list(made.notes),
         "source": {
             "fingerprint": opened.images.fingerprint, "pictures": len(opened.images), "side": opened.images.size[0],
             "classes": len(opened.images.classes), "learnt_from": len(made.split.learn),
@@ -209,13 +225,25 @@ def _work_folder(out: Path, running: Running) -> Iterator[Path]:
     check_own(work, _stranger, "what `lightmeter condense` keeps for itself", called="WORK")
     if running.anew and running.work is None:
         shutil.rmtree(work, ignore_errors=True)
+    fresh = not work.exists()
     work.mkdir(parents=True, exist_ok=True)
-    with locked(work / _LOCK):
+    with locked(work / _LOCK), _clean_after_refusal(work, fresh=fresh and running.work is None):
         if not (work / _MARK).is_file():
             write_whole(work / _MARK, json.dumps({"schema": "lightmeter.condense.work/1"}) + "\n")
         yield work
         if running.work is None:
             shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _clean_after_refusal(work: Path, *, fresh: bool) -> Iterator[None]:
+    """A folder that could not be used leaves nothing behind; finished trials stay, whatever came after them."""
+    try:
+        yield
+    except LightmeterError:
+        if fresh and not (work / TRIALS).exists():
+            shutil.rmtree(work, ignore_errors=True)
+        raise
 
 
 def _stranger(work: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lightmeter.condense.attempts import as_learnt
 from lightmeter.condense.image_set import ImageSet
 from lightmeter.condense.protocol import Condensed
 from lightmeter.parts import need
@@ -26,7 +27,7 @@ def export(form: str, folder: Path, small: Condensed, source: ImageSet) -> list[
 
 
 def write_npz(folder: Path, small: Condensed, source: ImageSet) -> list[Path]:
-    """condensed.npz: images uint8 [M, H, W, C], labels int64 [M], classes, soft_labels where there are some.
+    """condensed.npz: images uint8 [M, H, W, C], labels int64 [M], classes, and soft_labels and formation where set.
 
     No array of it holds objects: `numpy.load(path)` reads it as it is.
     """
@@ -34,6 +35,8 @@ def write_npz(folder: Path, small: Condensed, source: ImageSet) -> list[Path]:
     arrays = {"images": small.images, "labels": small.labels, "classes": np.array(source.classes, np.str_)}
     if small.soft is not None:
         arrays["soft_labels"] = small.soft.astype(np.float32)
+    if small.formation > 1:
+        arrays["formation"] = np.array(small.formation)
     np.savez_compressed(path, allow_pickle=False, **arrays)
     return [path]
 
@@ -65,7 +68,7 @@ def write_dd_ranking(folder: Path, small: Condensed, source: ImageSet) -> list[P
     The files hold one tensor each, which `torch.load(path, weights_only=True)` reads.
     Source: DD-Ranking 0.2.0, configs/ and `metrics` (formats alone).
     """
-    torch = need("torch", "torch")
+    torch, small = need("torch", "torch"), as_learnt(small)
     place = folder / "dd-ranking"
     place.mkdir()
     normal = normal_of(source.images)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lightmeter.assets.saving import expect
+from lightmeter.assets.saving import expect, insist
 from lightmeter.condense.protocol import Condensed
 from lightmeter.types import Array
 
@@ -21,7 +21,7 @@ def condensed_arrays(small: Condensed) -> tuple[dict[str, Array], dict[str, Any]
         arrays["ends"] = np.cumsum([len(each) for each in small.members])
     if small.soft is not None:
         arrays["soft"] = small.soft.astype(np.float32)
-    return arrays, {"texts": list(small.texts), "notes": list(small.notes)}
+    return arrays, {"texts": list(small.texts), "notes": list(small.notes), "formation": small.formation}
 
 
 def condensed_of(arrays: dict[str, Array], about: dict[str, Any]) -> Condensed:
@@ -34,7 +34,9 @@ def condensed_of(arrays: dict[str, Array], about: dict[str, Any]) -> Condensed:
     if "members" in arrays:
         ends = expect(arrays, "ends", "int64", count)
         members = tuple(np.split(expect(arrays, "members", "int64", None), ends[:-1]))
+    formation = about.get("formation", 1)  # sets of before have none
+    insist(type(formation) is int and formation >= 1, "formation of a set must be a whole number from 1 on")
     return Condensed(
         images, expect(arrays, "labels", "int64", count), rows, members, tuple(about["texts"]), soft,
-        tuple(about["notes"]),
+        tuple(about["notes"]), formation,
     )  # fmt: skip

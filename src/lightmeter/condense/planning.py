@@ -131,7 +131,7 @@ def prices_of(facts: SetFacts, options: CondenseOptions, specs: Sequence[str], s
     for spec in specs:
         method = build(spec, "condenser")
         own = _making_s(method, made, learn, facts, speed) + _generator_s(facts, learn, [method], options, speed)
-        prices[spec] = own + _teacher_s(learn, options, speed)
+        prices[spec] = own + (_teacher_s(learn, options, speed) if _asks_teacher(method) else 0.0)
     return prices
 
 
@@ -177,7 +177,18 @@ def _making_s(method: Condenser, made: int, learn: int, facts: SetFacts, speed: 
     if _draws([method]):
         candidates = int(getattr(method, "candidates", 1))
         return made * candidates * _DRAWING_MACS * speed.mac_s * _area(facts)
-    return learn * _CLUSTER_S
+    return 0.0 if _is_random(method) else learn * _CLUSTER_S
+
+
+def _asks_teacher(method: Condenser) -> bool:
+    """By its options: what it clusters, sorts or filters by."""
+    if _draws([method]):
+        return int(getattr(method, "candidates", 1)) > 1
+    return bool(getattr(method, "features", "teacher") == "teacher") and not _is_random(method)
+
+
+def _is_random(method: Condenser) -> bool:
+    return method.spec.partition("/")[0] == "random"
 
 
 def _draws(methods: Sequence[Condenser]) -> bool:
@@ -185,8 +196,8 @@ def _draws(methods: Sequence[Condenser]) -> bool:
 
 
 def _area(facts: SetFacts) -> float:
-    """Pixels that the small model learns, of those at 32: it takes at most 64 a side."""
-    return (min(facts.side, 64) / 32) ** 2
+    """Pixels of those at 32, which is where the small model begins to take fewer pictures at once."""
+    return min(1.0, (facts.side / 32) ** 2)
 
 
 def _memory_bytes(facts: SetFacts, held: int, methods: Sequence[Condenser]) -> int:

@@ -26,6 +26,8 @@ class Condensed:
     texts:   prompts that pictures were made with, one each; () for none
     soft:    float32 [M, classes], labels of the method's own; None: the classes
     notes:   sentences about what was done differently from what was asked
+    formation: each picture is formation × formation small ones, to be enlarged and learnt from one by one
+        (`learning_pixels.idc.opened`); 1: it is one
     """
 
     images: Array
@@ -35,6 +37,7 @@ class Condensed:
     texts: tuple[str, ...] = ()
     soft: Array | None = None
     notes: tuple[str, ...] = ()
+    formation: int = 1
 
     def __post_init__(self) -> None:
         check_axes("images", self.images, "M H W C", "uint8")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lightmeter.condense.answering import Answer
-from lightmeter.condense.attempts import Attempt
+from lightmeter.condense.answering import Answer, shown
+from lightmeter.condense.attempts import Attempt, compared_hits
 from lightmeter.condense.feature_map import drawn_map, outlier_map
 from lightmeter.condense.near_copies import Neighbours
 from lightmeter.condense.planning import Plan, beside
@@ -51,8 +51,9 @@ def report_page(answer: Answer, told: Told) -> Page:
         page.text(note)
     page.heading("Methods").text(how_scored(answer), style="note")
     page.table(rows_of(answer), caption="Every method that was tried; prices hold all that was learnt for it")
+    _across(page, answer)
     for method, why in answer.not_run.items():
-        page.text(f"{method}: not run, {why}", style="note")
+        page.text(f"{shown(method)}: not run, {why}", style="note")
     _plots(page, answer)
     page.heading("Pictures")
     _grids(page, kept.small, learn.classes)
@@ -114,15 +115,35 @@ def rows_of(answer: Answer) -> list[dict[str, Any]]:
 
 def _row(answer: Answer, attempt: Attempt) -> dict[str, Any]:
     own, less = answer.intervals(attempt)
-    alone = sum(each.name == attempt.name and each.per_class == attempt.per_class for each in answer.attempts) == 1
     return {
-        "method": attempt.name if alone else attempt.method, "a class": attempt.per_class, "accuracy": own.value,
+        "method": shown(attempt.method), "a class": attempt.per_class, "accuracy": own.value,
         "95 %": f"{own.low:.3f} to {own.high:.3f}",
         "± seeds": attempt.deviation(answer.reported) if len(attempt.hits) > 1 else None,
         "to random": None if less is None else _points(less), "best on test": float(attempt.best.mean()),
         "kind": "made" if attempt.makes else "coreset", "CPU-s to make": attempt.price.cpu_s,
         "CPU-s to learn": attempt.learning.cpu_s, "kept": "yes" if attempt is answer.kept else "",
     }  # fmt: skip
+
+
+def across_of(answer: Answer) -> list[dict[str, Any]]:
+    """Other students: what they learn from the kept set, beside the baseline of its budget."""
+    rows, told = [], answer.reported
+    for student, (mine, base) in answer.across.items():
+        own, less = compared_hits([base.hits[:, told], mine.hits[:, told]], seed=answer.options.seed)[1]
+        assert less is not None, "the second of two has a difference"
+        rows.append({
+            "student": student, "accuracy": own.value, "95 %": f"{own.low:.3f} to {own.high:.3f}",
+            "to random": _points(less), "CPU-s to learn": mine.learning.cpu_s,
+        })  # fmt: skip
+    return rows
+
+
+def _across(page: Page, answer: Answer) -> None:
+    rows = across_of(answer)
+    if rows:
+        page.table(rows, caption=f"{answer.kept.name} × {answer.kept.per_class}, learnt by other networks")
+    else:
+        page.text("Other networks: not run; --student asks for them.", style="note")
 
 
 def _plots(page: Page, answer: Answer) -> None:
@@ -204,4 +225,4 @@ def _findings(page: Page, findings: Sequence[Finding]) -> None:
     rows = [{"file": each.name, "what": each.what, "used": each.used, "why": each.detail} for each in findings]
     page.table(rows[:_MOST_FINDINGS])
     if len(rows) > _MOST_FINDINGS:
-        page.text(f"{len(rows) - _MOST_FINDINGS} more stand in left_out.jsonl", style="note")
+        page.text(f"{len(rows) - _MOST_FINDINGS} more stand in findings.jsonl", style="note")

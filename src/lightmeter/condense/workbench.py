@@ -41,6 +41,17 @@ class Made:
     needs: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where a set is from, and how long it is learnt.
+
+    source: folder that it was read from, for captioners that look at its files · teacher_steps: of the teacher
+    """
+
+    source: Path | None = None
+    teacher_steps: int = 1200
+
+
 @dataclass(slots=True)
 class Priced:
     """A block of work that is measured."""
@@ -53,7 +64,6 @@ class Workbench:
 
     folder: kept by content: sets, encoders, models that differ never meet; a stopped run goes on with what is there
     captioner: spec · generator: folder of a diffusion model; None: a small one learns the set, the first time
-    source: folder that the set was read from, for captioners that look at its files · teacher_steps: it learns so long
 
     Memory: rows are written and read as memory-mapped files, a block at a time.
     """
@@ -66,14 +76,13 @@ class Workbench:
         seed: int = 0,
         captioner: str = "attributes",
         generator: Path | None = None,
-        source: Path | None = None,
-        teacher_steps: int = 1200,
+        setting: Setting | None = None,
         tell: Tell = lambda _: None,
     ) -> None:
-        self.images, self.folder, self.seed, self.source, self.tell = images, folder, seed, source, tell
-        self.captioner, self.generator_folder, self.teacher_steps = captioner, generator, teacher_steps
+        self.images, self.folder, self.seed, self.tell = images, folder, seed, tell
+        self.captioner, self.generator_folder, self.setting = captioner, generator, setting or Setting()
         self._kept: dict[str, Any] = {}
-        told = [VERSION, images.fingerprint, seed, captioner, str(generator), teacher_steps]
+        told = [VERSION, images.fingerprint, seed, captioner, str(generator), self.setting.teacher_steps]
         self._costs = folder / f"costs-{hash_of(told)[:16]}.json"
         self._made = _costs_in(self._costs)
         self._watchers: list[set[str]] = []
@@ -216,13 +225,14 @@ class Workbench:
     def _teacher(self) -> Teacher:
         from lightmeter.condense.scoring import fit_teacher
 
-        place, steps = self._teacher_folder(), self.teacher_steps
+        place, steps = self._teacher_folder(), self.setting.teacher_steps
         fitted: Teacher = fit_teacher(self.images, seed=self.seed, folder=place, tell=self.tell, steps=steps)
         return fitted
 
     def _teacher_folder(self) -> Path:
         return (
-            self.folder / f"teacher-{hash_of([VERSION, self.images.fingerprint, self.seed, self.teacher_steps])[:16]}"
+            self.folder
+            / f"teacher-{hash_of([VERSION, self.images.fingerprint, self.seed, self.setting.teacher_steps])[:16]}"
         )
 
     def _teacher_mark(self) -> str:
@@ -231,7 +241,7 @@ class Workbench:
     def _captions(self) -> tuple[str, ...]:
         from lightmeter.condense.captions import captions_of
 
-        return captions_of(self.images, self.captioner, self.folder, source=self.source, tell=self.tell)
+        return captions_of(self.images, self.captioner, self.folder, source=self.setting.source, tell=self.tell)
 
     def _generator(self) -> Generator:
         from lightmeter.condense.synthesis.generator import tiny_generator

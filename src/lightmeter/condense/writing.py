@@ -117,7 +117,7 @@ def fill_folder(folder: Path, small: Condensed, about: Provenance) -> None:
         np.save(folder / SOFT, small.soft.astype(np.float32), allow_pickle=False)
     head = {
         "schema": SCHEMA, "made_by": f"lightmeter {lightmeter.__version__}", "date": today(), **about.head,
-        "label_file": CLASSES, "soft_label_file": None if small.soft is None else SOFT,
+        "label_file": CLASSES, "soft_label_file": None if small.soft is None else SOFT, "formation": small.formation,
         "near_copy_limit": about.neighbours.limit, "near_copy_rate": about.neighbours.rate, "notes": list(small.notes),
     }  # fmt: skip
     (folder / PROVENANCE).write_text(json.dumps({**head, "images": rows}, indent=1) + "\n", "ascii")

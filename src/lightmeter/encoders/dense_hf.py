@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 from lightmeter.encoders.by_path import settle
 from lightmeter.encoders.dense import Policy, Pool, Windowed, check_options
 from lightmeter.encoders.dense_net import ByNet
-from lightmeter.encoders.model_folder import model_config, read_json
+from lightmeter.encoders.model_folder import check_whole, config_count, made_of, model_config, read_json
 from lightmeter.errors import InvalidValueError
 from lightmeter.parts import Spelled, need
 
@@ -22,6 +22,7 @@ Colours = tuple[tuple[float, float, float], tuple[float, float, float]]
 """Mean and deviation of red, green and blue."""
 _IMAGENET: Colours = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _KINETICS: Colours = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
+_MOST_COLOUR = 1e6
 _PREPARED = ("preprocessor_config.json", "video_preprocessor_config.json")
 
 
@@ -64,6 +65,8 @@ class Tokens(ByNet, Windowed, Spelled):
     """model_type of config.json -> class in transformers"""
     maps_net: ClassVar[str] = ""
     """class in nets.dense_tokens"""
+    spare: ClassVar[tuple[str, ...]] = ()
+    """How the names of weights begin that never run here, and so may be missing."""
     colours: ClassVar[Colours] = _IMAGENET
 
     def __post_init__(self) -> None:
@@ -75,7 +78,10 @@ class Tokens(ByNet, Windowed, Spelled):
     @property
     def size_multiple(self) -> int:
         """Pixels of a frame a cell."""
-        return self.stride or self._patch(self._config())
+        if self.stride:
+            return self.stride
+        with made_of(self.folder):
+            return config_count(self._config(), "patch_size", 16)
 
     def _config(self) -> dict[str, Any]:
         config = model_config(self.folder, "model")
@@ -88,37 +94,49 @@ class Tokens(ByNet, Windowed, Spelled):
             raise InvalidValueError(f"{self.folder} holds a space_only timesformer: take one that attends along time")
         return config
 
-    @staticmethod
-    def _patch(config: Mapping[str, Any]) -> int:
-        patch = config.get("patch_size", 16)
-        if not isinstance(patch, int) or patch < 1:
-            raise InvalidValueError(f"patch_size in config.json must be one whole number, got {patch!r:.80}")
-        return patch
-
     def _made(self) -> Any:
         transformers, config = need("transformers", self.extra), self._config()
         from lightmeter.nets import dense_tokens
 
-        tubelet = int(config.get("tubelet_size", 2)) if self.maps_net in ("VJepaMaps", "VideoMaeMaps") else 1
+        with made_of(self.folder):
+            config_count(config, "num_hidden_layers", 12)
+            patch = config_count(config, "patch_size", 16)
+            tubelet = config_count(config, "tubelet_size", 2) if self.maps_net in ("VJepaMaps", "VideoMaeMaps") else 1
         if self.frames % tubelet:
             raise InvalidValueError(f"frames must be a multiple of {tubelet}, got {self.frames}")
-        made = getattr(transformers, self.types[config["model_type"]])
-        with _silent(transformers):
-            network = made.from_pretrained(self.folder, local_files_only=True, use_safetensors=True, dtype="float32")
-        if self.maps_net == "VJepaMaps":
-            network = network.encoder  # its predictor is of no use here
-        patch, (mean, std) = self._patch(config), self._colours()
+        network = self._network(transformers, getattr(transformers, self.types[config["model_type"]]))
+        mean, std = self._colours()
         plan = dense_tokens.TokenPlan(patch, tubelet, self.stride or patch, mean, std)
         return getattr(dense_tokens, self.maps_net)(network, plan)
+
+    def _network(self, transformers: Any, made: Any) -> Any:
+        """Read whole, in float32."""
+        with _silent(transformers), made_of(self.folder):
+            network, told = made.from_pretrained(
+                self.folder, local_files_only=True, use_safetensors=True, dtype="float32", output_loading_info=True
+            )
+        check_whole(self.folder, network, told, self.spare)
+        return network.encoder if self.maps_net == "VJepaMaps" else network  # its predictor is of no use here
 
     def _colours(self) -> Colours:
         for name in _PREPARED:
             if (self.folder / name).is_file():
                 said = read_json(self.folder / name)
-                mean, std = said.get("image_mean"), said.get("image_std")
-                if mean and std:
-                    return cast(Colours, (tuple(map(float, mean)), tuple(map(float, std))))
+                if {"image_mean", "image_std"} & set(said):
+                    place = self.folder / name
+                    return _three(place, said, "image_mean", -_MOST_COLOUR), _three(place, said, "image_std", 1e-6)
         return self.colours
+
+
+def _three(path: Path, said: Mapping[str, Any], name: str, least: float) -> tuple[float, float, float]:
+    """A mean or a deviation of red, green and blue, as a preprocessor's file says it."""
+    told = said.get(name)
+    numbers = told if isinstance(told, list) and all(type(each) in (int, float) for each in told) else []
+    if len(numbers) != 3 or not all(least <= each <= _MOST_COLOUR for each in numbers):
+        raise InvalidValueError(
+            f"{name} in {path} must be three numbers from {least:g} to {_MOST_COLOUR:g}, got {told!s:.80}: mend the file"
+        )
+    return float(numbers[0]), float(numbers[1]), float(numbers[2])
 
 
 @dataclass(frozen=True)
@@ -131,6 +149,7 @@ class VJepa2(Tokens):
     """
 
     types: ClassVar[Mapping[str, str]] = {"vjepa2": "VJEPA2Model"}
+    spare = ("predictor.",)
     maps_net: ClassVar[str] = "VJepaMaps"
 
 
@@ -174,4 +193,5 @@ class Dino(Tokens):
         "dinov2_with_registers": "Dinov2WithRegistersModel",
         "dinov3_vit": "DINOv3ViTModel",
     }
+    spare = ("embeddings.mask_token",)
     maps_net: ClassVar[str] = "DinoMaps"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightmeter.errors import InvalidValueError, MissingAssetError, UnsafeFileError
+from lightmeter.errors import InvalidValueError, LightmeterError, MissingAssetError, UnsafeFileError
 
 _CONFIG_BYTES = 64 << 20
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -51,3 +53,49 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise InvalidValueError(f"{path} must hold a JSON object, got {type(read).__name__}")
     return read
+
+
+def config_count(config: Mapping[str, Any], name: str, default: int | None = None, *, most: int = 1024) -> int:
+    """A whole number from 1 on in a config, `default` where it is not there; else InvalidValueError."""
+    count = config.get(name, default)
+    if type(count) is not int or not 1 <= count <= most:
+        raise InvalidValueError(f"{name} in config.json must be a whole number from 1 to {most}, got {count!r:.80}")
+    return count
+
+
+@contextmanager
+def made_of(folder: Path) -> Iterator[None]:
+    """Around what other people's code makes of a folder: whatever it raises is one InvalidValueError with its name."""
+    try:
+        yield
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{folder} does not fit: {error}") from error
+    except (LightmeterError, MemoryError):
+        raise
+    except Exception as error:  # their checks of a config have no common base
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise InvalidValueError(f"{folder} must hold a model as save_pretrained writes it, got {why}") from error
+
+
+def check_whole(folder: Path, network: Any, told: Mapping[str, Any], spare: tuple[str, ...] = ()) -> None:
+    """Raise InvalidValueError unless all weights of a network came from its folder, and are finite.
+
+    Loaders draw what is missing at random and go on: features would be noise under the fingerprint of the folder.
+    told: what `from_pretrained(…, output_loading_info=True)` gives beside the network
+    spare: how the names of weights begin that never run here · Cost: a look at every number.
+    """
+    for what in ("missing", "mismatched"):
+        names = _names(told[f"{what}_keys"], spare)
+        if names:
+            raise InvalidValueError(
+                f"{folder} must hold all weights of its network, {', '.join(names[:3])} "
+                f"{'is' if len(names) == 1 else 'are'} {what} ({len(names)} in all): save the whole model again"
+            )
+    for name, each in network.state_dict().items():
+        if not name.startswith(spare) and each.is_floating_point() and not each.isfinite().all():
+            raise InvalidValueError(f"{folder} must hold finite weights, got NaN or infinity in {name}: save it again")
+
+
+def _names(keys: Iterable[Any], spare: tuple[str, ...]) -> list[str]:
+    names = sorted(str(key[0] if isinstance(key, tuple) else key) for key in keys)  # mismatches come with their shapes
+    return [name for name in names if not name.startswith(spare)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lightmeter.condense.synthesis.finetuning import TuneRun, fine_tune
-from lightmeter.condense.workbench import Workbench
+from lightmeter.condense.workbench import Setting, Workbench
 from lightmeter.errors import InvalidValueError
 from lightmeter.studies.declared import Asked
 from lightmeter.studies.distill_data import DistillSet
@@ -79,7 +79,6 @@ class Models:
             seed=self.asked.seed,
             captioner="sidecar" if beside else "attributes",
             generator=generator,
-            source=whole.folder,
-            teacher_steps=self.teacher_steps,
+            setting=Setting(whole.folder, self.teacher_steps),
             tell=self.asked.tell,
         )

@@ -44,7 +44,9 @@ def test_tensors_come_class_after_class_whatever_their_order(images, material, t
     small = read(tmp_path, images, material, 2)
     assert (small.images == images.images[[2, 1, 7, 9]]).all()
     assert small.labels.tolist() == [0, 0, 1, 1]
-    assert small.soft is None and small.rows is None and small.notes == ()
+    assert small.soft is None
+    assert small.rows is None
+    assert small.notes == ()
 
 
 def test_soft_labels_are_shares_or_logits_and_hard_ones_go_first(images, material, tmp_path):
@@ -67,7 +69,8 @@ def test_our_own_export_comes_back_as_it_was(images, material, tmp_path):
     with pytest.raises(InvalidValueError, match="values=normalised"):
         read(tmp_path / "dd-ranking", images, material)
     again = read(tmp_path / "dd-ranking", images, material, values="normalised")
-    assert (again.images == small.images).all() and (again.soft == shares).all()
+    assert (again.images == small.images).all()
+    assert (again.soft == shares).all()
 
 
 def test_numbers_of_a_set_are_turned_back_by_its_mean_and_deviation(images, material, tmp_path):
@@ -106,7 +109,8 @@ def test_a_folder_a_class_in_the_sets_order_and_size(images, material, tmp_path)
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(images.images[row, ..., 0]).resize((16, 16), Image.Resampling.NEAREST).save(tmp_path / name)
     small = read(tmp_path, images, material, 2)
-    assert (small.images == images.images[[0, 1, 6, 7]]).all() and small.labels.tolist() == [0, 0, 1, 1]
+    assert (small.images == images.images[[0, 1, 6, 7]]).all()
+    assert small.labels.tolist() == [0, 0, 1, 1]
     (tmp_path / "down").rename(tmp_path / "downward")
     with pytest.raises(InvalidValueError, match="got 'downward': did you mean 'down'"):
         read(tmp_path, images, material, 2)
@@ -118,7 +122,8 @@ def test_other_sizes_and_channels_are_brought_to_the_sets(stripes, material, tmp
     torch.save(grey, tmp_path / "images.pt")
     torch.save(torch.tensor([0, 1]), tmp_path / "labels.pt")
     small = read(tmp_path, images, material)
-    assert small.images.shape == (2, 8, 8, 3) and (small.images == 102).all()
+    assert small.images.shape == (2, 8, 8, 3)
+    assert (small.images == 102).all()
     assert small.notes[0] == "pictures of 16 × 16 were resized"
 
 

@@ -44,9 +44,13 @@ def test_crops_have_the_pictures_aspect_and_stay_inside():
     boxes = random_crops(10, 20, (200, 3), 0.25, np.random.default_rng(0))
     top, left, height, width = np.moveaxis(boxes, -1, 0)
     assert boxes.shape == (200, 3, 4)
-    assert (top >= 0).all() and (left >= 0).all() and (top + height <= 10).all() and (left + width <= 20).all()
+    assert (top >= 0).all()
+    assert (left >= 0).all()
+    assert (top + height <= 10).all()
+    assert (left + width <= 20).all()
     assert np.abs(width - 2 * height).max() <= 1
-    assert height.min() == 5 and height.max() == 10  # a quarter of the area is half of the side
+    assert height.min() == 5
+    assert height.max() == 10
 
 
 @pytest.mark.parametrize(("high", "wide", "factor"), [(8, 8, 1), (9, 8, 2), (32, 30, 5)])
@@ -91,7 +95,8 @@ def test_losses_are_the_teachers_on_crops_in_the_middle_of_the_mean_colour(strip
 def test_makes_as_many_mosaics_as_asked_of_crops_of_the_same_class(stripes, material, factor):
     images = stripes(12, channels=3)
     small = Rded(factor=factor).condense(material(images), 2, seed=3)
-    assert small.images.shape == (4, 8, 8, 3) and small.rows is None
+    assert small.images.shape == (4, 8, 8, 3)
+    assert small.rows is None
     assert small.labels.tolist() == [0, 0, 1, 1]
     for label, members in zip(small.labels, small.members, strict=True):
         assert 1 <= len(members) <= factor**2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightmeter.condense.image_set import ImageSet
 from lightmeter.condense.learning_pixels.networks import changed_alike, check_changes, random_net
@@ -18,6 +18,7 @@ from lightmeter.condense.learning_pixels.pixels import (
     start_rows,
 )
 from lightmeter.condense.protocol import Condensed, Condenser, Material
+from lightmeter.condense.scoring.learning import at_once, best_device, blocks
 from lightmeter.condense.scoring.pixels import normalised
 from lightmeter.condense.scoring.siamese import CHANGES
 from lightmeter.condense.selecting.random_rows import Random
@@ -73,7 +74,7 @@ class Dm(Spelled):
 
             objective = _Means(images, ClassBatches.of(images, self.batch, seed), per_class, self)
             plan = DescentPlan("sgd", weight_decay=0.0, clip=0.0, momentum=self.momentum)
-            start = normalised(images.images[rows])
+            start = normalised(images.images[rows], best_device())
             return PixelLearner(start, objective, plan, lambda _: self.lr, seed), self.steps
 
         learner = PixelRun(material, self.spec, per_class, seed).take(make)
@@ -86,6 +87,13 @@ def means_apart(real: Tensor, made: Tensor) -> Tensor:
     Source: arXiv:2110.04181, eq. 5, for one class.
     """
     return (real.mean(dim=0) - made.mean(dim=0)).square().sum()
+
+
+def _features(net: Any, pixels: Tensor) -> Tensor:
+    """In parts that stay in the cache: pictures do not touch each other in a net with instance norm."""
+    import torch
+
+    return torch.cat([net.features(pixels[part]) for part in blocks(len(pixels), at_once(net))])
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,15 +109,16 @@ class _Means:
         """Of a step; see `pixels.Objective`."""
         import torch
 
-        net = random_net(self.images, self.how.width, (self.batches.seed, number)).requires_grad_(False)
+        net = random_net(self.images, self.how.width, (self.batches.seed, number))
+        net = net.to(pixels.device).requires_grad_(False)
         pairs = []
         for at, label in enumerate(self.batches.rows):
-            real = normalised(self.images.images[self.batches.at(label, number)])
+            real = normalised(self.images.images[self.batches.at(label, number)], str(pixels.device))
             made = pixels[at * self.per_class : (at + 1) * self.per_class]
             pairs.append(changed_alike(real, made, self.how.changes, (self.batches.seed, number, label)))
         with torch.no_grad():
-            real_rows = net.features(torch.cat([real for real, _ in pairs]))
-        made_rows = net.features(torch.cat([made for _, made in pairs]))
+            real_rows = _features(net, torch.cat([real for real, _ in pairs]))
+        made_rows = _features(net, torch.cat([made for _, made in pairs]))
         real_parts = real_rows.split([len(real) for real, _ in pairs])
         apart = [means_apart(*both) for both in zip(real_parts, made_rows.split(self.per_class), strict=True)]
         return torch.stack(apart).sum()

@@ -21,6 +21,7 @@ from lightmeter.condense.learning_pixels.pixels import (
 )
 from lightmeter.condense.learning_pixels.rded import mosaic, mosaic_cells
 from lightmeter.condense.protocol import Condensed, Condenser, Material
+from lightmeter.condense.scoring.learning import best_device
 from lightmeter.condense.scoring.pixels import floats, normalised, standardised
 from lightmeter.condense.selecting.random_rows import Random
 from lightmeter.errors import InvalidValueError
@@ -74,8 +75,8 @@ class Idc(Spelled):
         counts = (self.networks, self.inner, self.batch, self.most, self.width)
         if min(counts) < 1 or self.net_steps < 0 or self.lr <= 0 or not 0 <= self.momentum < 1:
             raise InvalidValueError(
-                "networks, inner, batch, most and width must be 1 or more, net_steps 0 or more, lr above 0 and momentum "
-                f"below 1, got {counts}, {self.net_steps}, {self.lr} and {self.momentum}"
+                "networks, inner, batch, most and width must be 1 or more, net_steps 0 or more, lr above 0 and "
+                f"momentum below 1, got {counts}, {self.net_steps}, {self.lr} and {self.momentum}"
             )
         if self.factor not in (1, 2, 3):
             raise InvalidValueError(f"factor must be 1, 2 or 3, got {self.factor}")
@@ -97,8 +98,13 @@ class Idc(Spelled):
         start = self._start(material, per_class, seed)
         run = PixelRun(material, self.spec, per_class, seed)
         learner = run.take(lambda: (IdcLearner(images, start, per_class, self, seed), self.networks * self.inner))
-        made = pictures(learner.pixels.pixels)
-        return Condensed(made, labels_of(images, per_class), formation=self.factor)
+        said = (
+            f"each picture is {self.factor} × {self.factor} small ones, which are enlarged before they are learnt from"
+        )
+        return Condensed(
+            pictures(learner.pixels.pixels), labels_of(images, per_class), formation=self.factor,
+            notes=(said,) if self.factor > 1 else (),
+        )  # fmt: skip
 
     def _start(self, material: Material, per_class: int, seed: int) -> Array:
         """Pictures of the set, or mosaics of them made small: uint8 [M, H, W, C]."""
@@ -118,8 +124,8 @@ def slopes_apart(real: Sequence[Tensor], made: Sequence[Tensor], metric: Metric 
     Source: arXiv:2205.14959, eq. 1, without biases, norms and the last layer, as in the authors' program.
     """
     apart = [one - other for one, other in zip(real, made, strict=True) if one.ndim > 2]
-    total = sum((each.abs() if metric == "l1" else each.square()).sum() for each in apart)
-    return total  # type: ignore[return-value]
+    total: Tensor = sum((each.abs() if metric == "l1" else each.square()).sum() for each in apart)
+    return total
 
 
 def opened_pixels(pixels: Tensor, factor: int) -> Tensor:
@@ -157,11 +163,11 @@ class IdcLearner:
         from lightmeter.nets.descent import DescentPlan
 
         self.images, self.per_class, self.how, self.seed = images, per_class, how, seed
-        self.batches = ClassBatches.of(images, how.batch, seed)
+        self.batches, self.device = ClassBatches.of(images, how.batch, seed), best_device()
         height, width = images.size
         rate = how.lr * per_class * height * width / _BASE
         plan = DescentPlan("sgd", weight_decay=0.0, clip=0.0, momentum=how.momentum)
-        self.pixels = PixelLearner(floats(start), self, plan, lambda _: rate, seed)
+        self.pixels = PixelLearner(floats(start, self.device), self, plan, lambda _: rate, seed)
         self._begin(0)
 
     @property
@@ -183,7 +189,7 @@ class IdcLearner:
         """How far slopes of made pictures are from those of real ones, over all classes."""
         total: Any = 0.0
         for at, label in enumerate(self.batches.rows):
-            real = normalised(self.images.images[self.batches.at(label, number)])
+            real = normalised(self.images.images[self.batches.at(label, number)], self.device)
             own = opened_pixels(pixels[at * self.per_class : (at + 1) * self.per_class], self.how.factor)
             made = standardised(self._some(own, number, label))
             real, made = changed_alike(real, made, self.how.changes, (self.seed, number, label))
@@ -206,7 +212,7 @@ class IdcLearner:
         """A new network, by seed and step alone."""
         from lightmeter.nets.descent import Descent, DescentPlan
 
-        self.net = random_net(self.images, self.how.width, (self.seed, number))
+        self.net = random_net(self.images, self.how.width, (self.seed, number)).to(self.device)
         plan = DescentPlan("sgd", weight_decay=5e-4, clip=0.0, momentum=0.9)
         self.net_descent = Descent(self.net, plan, seed=self.seed)
 
@@ -217,8 +223,8 @@ class IdcLearner:
 
         rng = np.random.default_rng([_BATCH, self.seed, count])
         rows = np.sort(rng.choice(len(self.images), min(_NET_BATCH, len(self.images)), replace=False))
-        pixels = changed_apart(normalised(self.images.images[rows]), self.how.changes, (self.seed, count))
-        return functional.cross_entropy(self.net(pixels), torch.from_numpy(self.images.labels[rows]))
+        pixels = changed_apart(normalised(self.images.images[rows], self.device), self.how.changes, (self.seed, count))
+        return functional.cross_entropy(self.net(pixels), torch.from_numpy(self.images.labels[rows]).to(self.device))
 
     def _some(self, pixels: Tensor, number: int, label: int) -> Tensor:
         """At most `most` of a class's made pictures."""
@@ -231,7 +237,7 @@ class IdcLearner:
         import torch
         from torch.nn import functional
 
-        labels = torch.full((len(pixels),), label)
+        labels = torch.full((len(pixels),), label, device=pixels.device)
         loss = functional.cross_entropy(self.net(pixels), labels)
         found: Sequence[Tensor] = torch.autograd.grad(loss, list(self.net.parameters()), create_graph=graph)
         return found

@@ -12,6 +12,7 @@ import numpy as np
 from lightmeter.assets.checkpoint import read_checkpoint
 from lightmeter.condense.exporting import Normal, normal_of
 from lightmeter.condense.image_set import ImageSet
+from lightmeter.condense.learning_pixels.pixels import shares
 from lightmeter.condense.picture_stage import squared
 from lightmeter.condense.protocol import Condensed, Material
 from lightmeter.errors import InvalidValueError, RejectedFileError, nearest
@@ -111,7 +112,8 @@ class Imported(Spelled):
             raise InvalidValueError(
                 f"mean and std must have a number for each of {values.shape[-1]} channels, got {len(normal.mean)}"
             )
-        return values * np.float32(normal.std) + np.float32(normal.mean)
+        made: Array = values * np.array(normal.std, np.float32) + np.array(normal.mean, np.float32)
+        return made
 
 
 def _tensors(path: Path) -> dict[str, Array] | None:
@@ -173,9 +175,7 @@ def _shares(rows: Array) -> Array:
         raise RejectedFileError("damaged", "soft labels must be finite, got NaN or infinity: save them again")
     if (rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-3):
         return rows
-    raised = np.exp(rows - rows.max(axis=1, keepdims=True))
-    made: Array = raised / raised.sum(axis=1, keepdims=True)
-    return made
+    return shares(rows)
 
 
 def _fitted(pixels: Array, images: ImageSet) -> Array:
@@ -194,8 +194,8 @@ def _from_folder(folder: Path, images: ImageSet) -> Condensed:
     numbers = {name: label for label, name in enumerate(images.classes)}
     found = scan([folder])
     if found.refused:
-        path, error = found.refused[0]
-        raise RejectedFileError(error.code, f"{path.path}: {error.detail}")
+        first, error = found.refused[0]
+        raise RejectedFileError(error.code, f"{first.path}: {error.detail}")
     pictures, labels = [], []
     for path in sorted(Path(each.path) for each in found.found):
         name = path.relative_to(folder.absolute()).parts[0]

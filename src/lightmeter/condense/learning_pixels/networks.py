@@ -41,7 +41,7 @@ class Alike(np.random.Generator):
         """One number of 0..1, `size` times."""
         return _filled(size, super().random())
 
-    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:  # type: ignore[override]
+    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
         """One number, `size` times."""
         return _filled(size, super().uniform(low, high))
 

@@ -35,7 +35,14 @@ _MEMORY = 0.95
 
 def pictures(pixels: Tensor) -> Array:
     """From 0..1, cut and rounded: float32 [M, C, H, W] → uint8 [M, H, W, C]."""
-    made: Array = (pixels.detach().clamp(0, 1) * 255).round().byte().movedim(1, -1).contiguous().numpy()
+    made: Array = (pixels.detach().clamp(0, 1) * 255).round().byte().movedim(1, -1).contiguous().cpu().numpy()
+    return made
+
+
+def shares(logits: Array) -> Array:
+    """Softmax of rows: float32 [N, K]."""
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    made: Array = raised / raised.sum(axis=1, keepdims=True)
     return made
 
 
@@ -58,7 +65,9 @@ def _columns(pixels: Tensor) -> tuple[Tensor, Tensor]:
     import torch
 
     channels = pixels.shape[1]
-    mean, deviation = (torch.tensor(each[channels]).view(-1, 1, 1) for each in (MEANS, DEVIATIONS))
+    mean, deviation = (
+        torch.tensor(each[channels], device=pixels.device).view(-1, 1, 1) for each in (MEANS, DEVIATIONS)
+    )
     return mean, deviation
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lightmeter.condense.image_set import ImageSet
+from lightmeter.condense.learning_pixels.networks import depth_for
 from lightmeter.condense.learning_pixels.pixels import (
     PixelLearner,
     PixelRun,
@@ -17,10 +19,14 @@ from lightmeter.condense.learning_pixels.pixels import (
     from_standard,
     labels_of,
     pictures,
+    shares,
 )
-from lightmeter.condense.learning_pixels.squeezing import Squeezed, squeezed
 from lightmeter.condense.protocol import Condensed, Material
+from lightmeter.condense.scoring.learning import best_device
+from lightmeter.condense.scoring.students import ConvNetStudent
+from lightmeter.condense.scoring.teacher import FittedTeacher, fit_teacher
 from lightmeter.errors import InvalidValueError
+from lightmeter.meter.record import hash_of
 from lightmeter.parts import Spelled
 from lightmeter.types import Array
 
@@ -37,10 +43,11 @@ class Sre2l(Spelled):
     statistics: weight of what batch norms have seen, `first` times as much of the first one · smooth: of differences
     between neighbours · small: of the pixels' length
     least: smallest share of the area that a step's crop has, 1: no crop · flip: mirrored half of the time
-    jitter: most pixels that a picture is rolled by
+    jitter: most pixels that a picture is rolled by · width, squeeze: of the ConvNet, and steps that it learns for
 
-    `soft` are the network's own shares for the recovered pictures, in one view each.
-    Cost: classes · per_class · steps · 3 runs of the network a picture, and squeezing.
+    `soft` are the network's own shares for the recovered pictures as they are; protocol `rded` asks a teacher about
+    every view instead, as published.
+    Cost: classes · per_class · steps · 3 runs of the network a picture, and squeezing (`scoring.fit_teacher`).
     Source: Yin, Xing and Shen, "Squeeze, recover and relabel", NeurIPS 2023, arXiv:2306.13092, with the authors'
     settings for CIFAR-100. Ours: a ConvNet squeezes, and crops are at least a quarter, for pictures are small.
     """
@@ -55,14 +62,19 @@ class Sre2l(Spelled):
     least: float = 0.25
     flip: bool = False
     jitter: int = 1
-    width: int = 64
-    epochs: int = 0
+    width: int = 32
+    squeeze: int = 1200
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch) < 1 or self.jitter < 0 or self.lr <= 0 or not 0 < self.least <= 1:
+        if min(self.steps, self.batch, self.width, self.squeeze) < 1:
             raise InvalidValueError(
-                "steps and batch must be 1 or more, jitter 0 or more, lr above 0 and least above 0 and at most 1, got "
-                f"{self.steps}, {self.batch}, {self.jitter}, {self.lr} and {self.least}"
+                "steps, batch, width and squeeze must be 1 or more, got "
+                f"{self.steps}, {self.batch}, {self.width} and {self.squeeze}"
+            )
+        if self.jitter < 0 or self.lr <= 0 or not 0 < self.least <= 1:
+            raise InvalidValueError(
+                "jitter must be 0 or more, lr above 0 and least above 0 and at most 1, got "
+                f"{self.jitter}, {self.lr} and {self.least}"
             )
         if min(self.statistics, self.first, self.smooth, self.small) < 0:
             raise InvalidValueError(
@@ -78,20 +90,30 @@ class Sre2l(Spelled):
     def condense(self, material: Material, per_class: int, *, seed: int) -> Condensed:
         """`per_class` pictures of every class, with the network's labels."""
         images = material.images
-        net = squeezed(material, seed=seed)
+        teacher = self._squeezed(material, seed)
+        net = teacher.net().requires_grad_(False)
         labels = labels_of(images, per_class)
         run = PixelRun(material, self.spec, per_class, seed)
         pixels = np.empty((len(labels), *images.images.shape[1:]), np.uint8)
         batches = even_batches(labels, self.batch)
         for number, rows in enumerate(batches):
-            part = f"batch {number + 1} of {len(batches)}"
-            learner = run.take(lambda at=number, rows=rows: self._learner(net, images, labels[rows], [seed, at]), part)
+            make = partial(self._learner, net, images, labels[rows], (seed, number))
+            learner = run.take(make, f"batch {number + 1} of {len(batches)}")
             pixels[rows] = pictures(from_standard(learner.pixels))
-        return Condensed(pixels, labels, soft=net.shares(pixels))
+        return Condensed(pixels, labels, soft=shares(teacher.logits(pixels)))
 
-    def _learner(
-        self, net: Squeezed, images: ImageSet, labels: Array, seeds: Sequence[int]
-    ) -> tuple[PixelLearner, int]:
+    def _squeezed(self, material: Material, seed: int) -> FittedTeacher:
+        """A ConvNet with batch norm that learnt the set, kept in the material's folder."""
+        images, folder = material.images, material.folder
+        student = ConvNetStudent(depth_for(images.size), self.width, "batch").spec
+        key = hash_of([images.fingerprint, student, self.squeeze, self.flip, seed])[:16]
+        place = None if folder is None else folder / f"squeezed-{key}"
+        return fit_teacher(
+            images, seed=seed, folder=place, tell=material.tell, student=student, steps=self.squeeze, flip=self.flip
+        )
+
+    def _learner(self, net: Any, images: ImageSet, labels: Array, seeds: Sequence[int]) -> tuple[PixelLearner, int]:
+        """Pixels of one batch, from noise."""
         import torch
 
         from lightmeter.nets.descent import DescentPlan, rate_at
@@ -99,10 +121,10 @@ class Sre2l(Spelled):
         seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
         torch.manual_seed(seed)
         height, width, channels = images.images.shape[1:]
-        start = torch.randn(len(labels), channels, height, width)
-        plan = DescentPlan("adam", weight_decay=0.0, clip=0.0)
+        start = torch.randn(len(labels), channels, height, width).to(best_device())
+        recovery = _Recovery(net, torch.from_numpy(labels).to(start.device), self)
         learner = PixelLearner(
-            start, _Recovery(net, torch.from_numpy(labels), self), plan,
+            start, recovery, DescentPlan("adam", weight_decay=0.0, clip=0.0),
             lambda step: rate_at(step, self.steps, lr=self.lr), seed, after=clamp_standard, betas=(0.5, 0.9),
         )  # fmt: skip
         return learner, self.steps
@@ -166,7 +188,7 @@ def random_view(pixels: Tensor, least: float, *, flip: bool, jitter: int) -> Ten
 class _Recovery:
     """What recovered pictures should get right; see `pixels.Objective`."""
 
-    net: Squeezed
+    net: Any
     labels: Tensor
     how: Sre2l
 
@@ -176,8 +198,8 @@ class _Recovery:
 
         how = self.how
         seen = random_view(pixels, how.least, flip=how.flip, jitter=how.jitter)
-        with batch_norm_inputs(self.net.net) as inputs:
-            logits = self.net.net(seen)
+        with batch_norm_inputs(self.net) as inputs:
+            logits = self.net(seen)
         total: Any = functional.cross_entropy(logits, self.labels)
         for at, (layer, rows) in enumerate(inputs):
             weight = how.statistics * (how.first if at == 0 else 1.0)
