@@ -36,7 +36,9 @@ future-codes: .venv/.slow  ## the packaged video encoder from nothing, about 50 
 	$(BIN)/lightmeter segment pretrain $(FUTURE)/clips --held-out $(FUTURE)/held-out --out $(FUTURE)/net2 --steps 2200 \
 	  --tokens $(FUTURE)/tokens --net '$(PREDICTOR)' --from $(FUTURE)/net --seed 2
 	$(BIN)/python -c "from lightmeter.encoders.pretraining.packing import pack; \
-	  pack('$(FUTURE)/net2', 'src/lightmeter/encoders/weights/future_codes')"
+	  pack('$(FUTURE)/net2', 'src/lightmeter/encoders/weights/future_codes', \
+	  before=['$(FUTURE)/tokens', '$(FUTURE)/net'], clips=['$(FUTURE)/clips', '$(FUTURE)/held-out'])"
+	$(BIN)/python benchmarks/future_codes.py $(FUTURE)
 
 clean:
 	rm -rf .venv demo

@@ -215,17 +215,21 @@ def test_probe(folder, tmp_path):
     with (tmp_path / "p" / "probe.csv").open() as file:
         rows = list(csv.DictReader(file))
     robot = [row for row in rows if row["task"] == "robot" and row["labels"] == "4"]
-    assert [row["control"] for row in robot] == ["", "", "mean", "noise", "shuffled"]
+    assert [row["control"] for row in robot] == ["", "", "", "mean", "", "noise", "shuffled"]
+    assert [row["encoder"].partition("/")[0] for row in robot] == [
+        "pixels", "random", "lite-maps", "", "pixels", "pixels", "pixels",
+    ]  # fmt: skip
+    assert robot[4]["head"].startswith("mask-unet/")
     assert robot[0]["less_the_first"] == ""
     for row in robot[1:]:
         assert float(row["less_the_first"]) == pytest.approx(float(row["iou"]) - float(robot[0]["iou"]))
     assert all(float(row["ms"]) >= 0 and row["train_cpu_s"] for row in rows)
     record = json.loads((tmp_path / "p" / "probe.json").read_text())
     assert record["schema"] == "lightmeter.record/1"
-    assert len(record["rows"]) == len(rows) == 16
+    assert len(record["rows"]) == len(rows) == 22
     again = run(*asked, "--json")
-    assert "16 skipped" in again.stderr
-    assert len(again.stdout.splitlines()) == 16
+    assert "22 skipped" in again.stderr
+    assert len(again.stdout.splitlines()) == 22
 
 
 def test_probe_names_what_it_cannot_run(folder, tmp_path):

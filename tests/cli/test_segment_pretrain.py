@@ -38,8 +38,10 @@ def test_a_tokenizer_and_a_predictor(clips, tmp_path):
     assert "codes: count 16, used" in done.stderr
     assert "mean PSNR of frames after the first: recoded" in done.stderr
     assert "steps/s" in done.stderr
+    held_out = tmp_path / "held-out"
+    run("simulate", held_out, "--scenes", "shapes", "--frames", 5, "--size", 16, "--clips", 8, "--seed", 9, "-q")
     asked = ("pretrain", clips, "--out", tmp_path / "f", "--net", FUTURE, "--tokens", tmp_path / "t")
-    row = json.loads(run(*asked, "--held-out", clips, "--json", "-q").stdout)
+    row = json.loads(run(*asked, "--held-out", held_out, "--json", "-q").stdout)
     assert row["schema"] == "lightmeter.segment.pretrain/1"
     assert (row["again"], row["clips"], row["held_out_clips"]) == (False, 8, 8)
     assert row["learnt"]["step"] == row["held_out"]["step"] == 3
@@ -49,7 +51,7 @@ def test_a_tokenizer_and_a_predictor(clips, tmp_path):
     told = row["diagnostics"]["conditioning"]
     assert told["right_nats"] != told["blank_nats"]
     assert len(row["samples"]["psnr_db"]["frozen"]) == 3
-    again = run(*asked, "--held-out", clips)
+    again = run(*asked, "--held-out", held_out)
     assert "learnt from 8 clips before" in again.stderr
     assert "steps/s" not in again.stderr
     assert "by the frame: right nats" in again.stderr
@@ -70,10 +72,26 @@ def _drawn(model, clips, out):
     assert "for a folder of clips" in run(*asked, "--out", out / "a.png", "--features", "pixels", code=2).output
 
 
+def refused(*arguments):
+    """What is said of what cannot be."""
+    return str(run(*arguments, code=1).exception)
+
+
+def test_tokens_that_do_not_go(clips, tmp_path):
+    """Those that have seen what is held out now, and those that lie where the net is written."""
+    run("pretrain", clips, "--out", tmp_path / "t", "--net", VQVAE, "--steps", 1, "--dev", 0.3, "--seed", 5, "-q")
+    asked = ("pretrain", clips, "--net", FUTURE, "--tokens", tmp_path / "t", "-q")
+    assert "must be new to the tokens in" in refused(*asked, "--out", tmp_path / "f", "--dev", 0.5)
+    assert "--tokens must lie outside" in refused(*asked, "--out", tmp_path / "t", "--dev", 0.3, "--anew")
+    assert (tmp_path / "t" / "model.json").exists()
+    run(*asked, "--out", tmp_path / "f", "--dev", 0.3, "--seed", 7)
+
+
 def test_what_does_not_go(clips, tmp_path):
     out = ("pretrain", clips, "--out", tmp_path / "t")
     assert "give one of them" in run(*out, "--net", VQVAE, "--held-out", clips, "--dev", 0.1, code=2).output
     assert "Missing option '--net'" in run(*out, code=2).output
+    assert "got those that are learnt from" in refused(*out, "--net", VQVAE, "--held-out", clips)
     from lightmeter.errors import InvalidValueError
 
     write_part(tmp_path / "half", 0, open_clips(clips), parts=2)

@@ -5,10 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
-from dense_models import count_macs, diffusers_model, transformers_model, videogpt_state
+from dense_models import count_macs, diffusers_model, rewritten, transformers_model, videogpt_state
 
-from lightmeter.assets.checkpoint import read_checkpoint
-from lightmeter.assets.saving import load_model, save_model, write_safetensors
+from lightmeter.assets.saving import load_model, save_model
 from lightmeter.encoders import dense_net
 from lightmeter.encoders.dense import DenseEncoder, chosen_sets
 from lightmeter.encoders.dense_table import DENSE_ENCODERS
@@ -238,14 +237,13 @@ def _change(folder):
         torch.save({name: 2 * each for name, each in torch.load(folder / "gpt.pt").items()}, folder / "gpt.pt")
         return
     path = next(iter(sorted(folder.rglob("*.safetensors"))))
-    arrays = {
-        name: np.array(each) * (2 if each.dtype.kind == "f" else 1) for name, each in read_checkpoint(path).items()
-    }
+
+    def doubled(arrays):
+        arrays.update({name: each * (2 if each.dtype.kind == "f" else 1) for name, each in arrays.items()})
+
     if (folder / "model.json").exists():
-        save_model(folder, arrays, load_model(folder)[1])
+        arrays, about = load_model(folder)
+        doubled(arrays)
+        save_model(folder, arrays, about)
     else:
-        write_safetensors(path, arrays)
-        text = path.read_bytes()
-        head = int.from_bytes(text[:8], "little")
-        mended = text[8 : 8 + head].rstrip().replace(b"{", b'{"__metadata__": {"format": "pt"}, ', 1)
-        path.write_bytes(len(mended).to_bytes(8, "little") + mended + text[8 + head :])
+        rewritten(path, doubled)

@@ -1,10 +1,11 @@
 """Maps of video autoencoders and of Wan's transformer against diffusers' own runs; folders that do not fit."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from dense_models import diffusers_model
+from dense_models import diffusers_model, rewritten
 
 from lightmeter.encoders.dense_diffusers import strides_of
 from lightmeter.errors import InvalidValueError, MissingAssetError
@@ -127,8 +128,6 @@ class TestFolders:
             build(f"video-vae/folder='{wan[2] / 'transformer'}'").features(clips(), AT)
 
     def test_a_transformer_that_takes_a_picture_too_is_refused(self, wan, tmp_path):
-        import shutil
-
         shutil.copytree(wan[2], tmp_path / "pipe")
         path = tmp_path / "pipe" / "transformer" / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"in_channels": 9}))
@@ -136,8 +135,6 @@ class TestFolders:
             build(f"wan-transformer/folder='{tmp_path / 'pipe'}'").features(clips(), AT)
 
     def test_weights_that_do_not_fit_are_named(self, wan, tmp_path):
-        import shutil
-
         shutil.copytree(wan[2], tmp_path / "pipe")
         path = tmp_path / "pipe" / "transformer" / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"num_layers": 4}))
@@ -145,3 +142,73 @@ class TestFolders:
             InvalidValueError, match=r"must hold all weights of its transformer, blocks.3\.\S+ is missing"
         ):
             build(f"wan-transformer/folder='{tmp_path / 'pipe'}'").features(clips(), AT)
+
+    def copied(self, wan, tmp_path, part, **config):
+        """A pipeline's folder with other options in the config of one part; None: left out."""
+        shutil.copytree(wan[2], tmp_path / "pipe")
+        path = tmp_path / "pipe" / part / "config.json"
+        told = json.loads(path.read_text()) | config
+        path.write_text(json.dumps({name: each for name, each in told.items() if each is not None}))
+        return tmp_path / "pipe"
+
+    @pytest.mark.parametrize(
+        ("name", "value", "why"),
+        [
+            ("encoder.conv_in.bias", None, r"all weights of its network, encoder.conv_in.bias is missing \(1 in all"),
+            ("encoder.conv_in.bias", np.zeros(3, np.float32), "as save_pretrained writes it, got RuntimeError"),
+            ("encoder.conv_in.bias", np.full(8, np.inf, np.float32), "NaN or infinity in encoder.conv_in.bias"),
+        ],
+    )
+    def test_an_encoder_that_is_not_whole_is_refused(self, wan, tmp_path, name, value, why):
+        folder = self.copied(wan, tmp_path, "vae")
+        weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+        rewritten(weights, lambda arrays: arrays.pop(name) if value is None else arrays.update({name: value}))
+        with pytest.raises(InvalidValueError, match=rf"{folder / 'vae'} .*{why}"):
+            build(f"video-vae/folder='{folder / 'vae'}'").features(clips(), AT)
+
+    def test_the_decoder_may_be_missing(self, wan, tmp_path):
+        folder = self.copied(wan, tmp_path, "vae")
+        rewritten(
+            folder / "vae" / "diffusion_pytorch_model.safetensors",
+            lambda arrays: [arrays.pop(name) for name in list(arrays) if name.startswith(("decoder.", "post_quant"))],
+        )
+        made = [build(f"video-vae/folder='{each / 'vae'}'").features(clips(), AT) for each in (folder, wan[2])]
+        np.testing.assert_array_equal(made[0]["mid_block"], made[1]["mid_block"])
+
+    def test_a_transformer_that_is_not_finite_is_refused(self, wan, tmp_path):
+        folder = self.copied(wan, tmp_path, "transformer")
+        bias = {"blocks.1.ffn.net.2.bias": np.full(24, np.nan, np.float32)}
+        rewritten(folder / "transformer" / "diffusion_pytorch_model.safetensors", lambda arrays: arrays.update(bias))
+        with pytest.raises(InvalidValueError, match=r"finite weights, got NaN or infinity in blocks.1.ffn.net.2.bias"):
+            build(f"wan-transformer/folder='{folder}'").features(clips(), AT)
+
+    @pytest.mark.parametrize(
+        ("part", "config", "why"),
+        [
+            (
+                "vae",
+                {"temperal_downsample": [10**12, 1, 1]},
+                "temperal_downsample in config.json must be a list of true",
+            ),
+            ("vae", {"temperal_downsample": "yes"}, "temperal_downsample in config.json must be a list of 1 to"),
+            ("vae", {"temperal_downsample": None}, "temporal_compression_ratio in config.json must be a whole number"),
+            ("vae", {"base_dim": "x"}, "must hold a model as save_pretrained writes it"),
+            ("vae", {"latents_std": [1, 1, 1, 0]}, "latents_std must be 4 numbers from 1e-06"),
+            ("vae", {"latents_mean": [0]}, "latents_mean must be 4 numbers"),
+            ("transformer", {"num_layers": "x"}, "num_layers in config.json must be a whole number"),
+            ("transformer", {"patch_size": 2}, "patch_size must be 3 numbers from 1"),
+            ("transformer", {"in_channels": "x"}, "in_channels in config.json must be a whole number"),
+            ("transformer", {"attention_head_dim": -1}, "must hold a model as save_pretrained writes it"),
+        ],
+    )
+    def test_a_config_that_cannot_be_is_refused_with_its_folder(self, wan, tmp_path, part, config, why):
+        folder = self.copied(wan, tmp_path, part, **config)
+        with pytest.raises(InvalidValueError, match=f"{folder / part}.*{why}"):
+            build(f"wan-transformer/folder='{folder}'").features(clips(), AT)
+
+    @pytest.mark.parametrize("missing", ["patch_size_t", "patch_size", "spatio_temporal_scaling"])
+    def test_a_stride_that_is_not_told_is_named(self, missing):
+        ltx = {"spatio_temporal_scaling": [True], "patch_size": 4, "patch_size_t": 1}
+        ltx.pop(missing)
+        with pytest.raises(InvalidValueError, match=f"{missing} in config.json must be a"):
+            strides_of({"_class_name": "AutoencoderKLLTXVideo", **ltx})

@@ -1,10 +1,11 @@
 """Tokens as maps against transformers' own forward; other sizes than they were made for; odd folders."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
-from dense_models import transformers_model
+from dense_models import rewritten, transformers_model
 
 from lightmeter.errors import InvalidValueError, MissingAssetError, UnsafeFileError
 from lightmeter.parts import build
@@ -98,8 +99,6 @@ def test_finer_strides_show_the_model_larger_frames(saved):
 
 
 def test_colours_are_normalised_as_the_folder_says(saved, tmp_path):
-    import shutil
-
     shutil.copytree(saved("dinov2")[1], tmp_path / "other")
     said = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.5, 0.5]}
     (tmp_path / "other" / "preprocessor_config.json").write_text(json.dumps(said))
@@ -138,3 +137,96 @@ class TestFolders:
         (tmp_path / "config.json").write_text("[]")
         with pytest.raises(InvalidValueError, match="must hold a JSON object, got list"):
             build(f"dino/folder='{tmp_path}'").features(clips(), AT)
+
+
+def changed(saved, tmp_path, kind, **config):
+    """A copy of a folder, other options in its config."""
+    shutil.copytree(saved(kind)[1], tmp_path / "copy")
+    path = tmp_path / "copy" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    return tmp_path / "copy"
+
+
+class TestWeights:
+    """A loader draws what is missing at random and goes on; here it is named."""
+
+    @pytest.mark.parametrize(
+        ("kind", "name"),
+        [("dinov2", "encoder.layer.1.mlp.fc1.bias"), ("v-jepa2", "encoder.layer.1.attention.key.bias")],
+    )
+    def test_what_is_missing_is_named(self, kind, name, saved, tmp_path):
+        folder = changed(saved, tmp_path, kind)
+        rewritten(folder / "model.safetensors", lambda weights: weights.pop(name))
+        encoder = build(f"{PARTS[kind]}/folder='{folder}',frames=2,clip=real")
+        with pytest.raises(InvalidValueError, match=rf"must hold all weights of its network, {name} is missing \(1 in"):
+            encoder.features(clips(), AT)
+
+    def test_what_never_runs_may_be_missing(self, saved, tmp_path):
+        folder = changed(saved, tmp_path, "v-jepa2")
+        before = build(f"v-jepa2/folder='{saved('v-jepa2')[1]}',frames=2").features(clips(), AT)["last"]
+        rewritten(
+            folder / "model.safetensors",
+            lambda weights: [weights.pop(name) for name in list(weights) if name.startswith("predictor.")],
+        )
+        np.testing.assert_array_equal(
+            build(f"v-jepa2/folder='{folder}',frames=2").features(clips(), AT)["last"], before
+        )
+
+    def test_what_has_another_shape_is_refused(self, saved, tmp_path):
+        folder = changed(saved, tmp_path, "dinov2")
+        rewritten(
+            folder / "model.safetensors", lambda weights: weights.update({"layernorm.weight": np.ones(7, np.float32)})
+        )
+        with pytest.raises(
+            InvalidValueError, match=r"copy must hold a model as save_pretrained writes it, got Runtime"
+        ):
+            build(f"dino/folder='{folder}'").features(clips(), AT)
+
+    def test_what_is_not_finite_is_refused(self, saved, tmp_path):
+        folder = changed(saved, tmp_path, "dinov2")
+        rewritten(
+            folder / "model.safetensors",
+            lambda weights: weights.update({"layernorm.weight": np.full(24, np.nan, np.float32)}),
+        )
+        with pytest.raises(
+            InvalidValueError, match=r"must hold finite weights, got NaN or infinity in layernorm.weight"
+        ):
+            build(f"dino/folder='{folder}'").features(clips(), AT)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "why"),
+    [
+        ("num_hidden_layers", "x", "num_hidden_layers in config.json must be a whole number"),
+        ("num_hidden_layers", 10**9, "num_hidden_layers in config.json must be a whole number from 1 to 1024"),
+        ("patch_size", True, "patch_size in config.json must be a whole number"),
+        ("patch_size", [8, 8], "patch_size in config.json must be a whole number"),
+        ("hidden_size", "24", "must hold a model as save_pretrained writes it"),
+        ("num_attention_heads", 0, "must hold a model as save_pretrained writes it"),
+        ("model_type", [], "must hold a model of type dinov2 or"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused_with_its_folder(saved, tmp_path, option, value, why):
+    folder = changed(saved, tmp_path, "dinov2", **{option: value})
+    with pytest.raises(InvalidValueError, match=f"{folder}.*{why}"):
+        build(f"dino/folder='{folder}'").features(clips(), AT)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"image_mean": [0, 0, 0], "image_std": [0, 0, 0]},
+        {"image_mean": [0, 0, 0], "image_std": [1, 1, -1]},
+        {"image_mean": [0.5, 0.5], "image_std": [1, 1, 1]},
+        {"image_mean": [0, 0, 0]},
+        {"image_mean": "abc", "image_std": [1, 1, 1]},
+        {"image_mean": [0, 0, True], "image_std": [1, 1, 1]},
+        {"image_mean": [0, 0, float("nan")], "image_std": [1, 1, 1]},
+        {"image_mean": [0, 0, 10**400], "image_std": [1, 1, 1]},
+    ],
+)
+def test_colours_are_three_numbers_and_deviations_above_zero(saved, tmp_path, said):
+    folder = changed(saved, tmp_path, "dinov2")
+    (folder / "preprocessor_config.json").write_text(json.dumps(said))
+    with pytest.raises(InvalidValueError, match=r"preprocessor_config.json .*image_(mean|std) must be 3 numbers from"):
+        build(f"dino/folder='{folder}'").features(clips(), AT)

@@ -62,6 +62,21 @@ def test_pairs_show_a_small_difference():
     assert compared_flows([flows], rounds=50)[0][0]["epe_px"].value == pytest.approx(flows.result().epe_px)
 
 
+@pytest.mark.parametrize(("kind", "compared"), [(DepthScores, compared_depths), (FlowScores, compared_flows)])
+def test_pairs_must_be_of_the_same_truth_in_the_same_order(kind, compared):
+    rng = np.random.default_rng(2)
+    shape = (3, 4, 5) + ((2,) if kind is FlowScores else ())
+    truth, found = rng.random(shape).astype(np.float32) + 1, rng.random(shape) + 1
+    truth[0, 0, 0] = np.nan  # not judged
+    one, other = kind().update(found, truth), kind().update(found + 0.1, truth.astype(np.float64))
+    assert len(compared([one, other], rounds=20)) == 2, "the same numbers, however they are kept"
+    for order in ([1, 0, 2], [0, 1, 1]):
+        with pytest.raises(InvalidValueError, match="the same truth in the same order"):
+            compared([one, kind().update(found[order], truth[order])], rounds=20)
+    again = kind.of_rows(other.rows, (4, 5))
+    assert compared([one, again], rounds=20) == compared([one, other], rounds=20)
+
+
 def test_refusals():
     with pytest.raises(InvalidValueError, match="depth must be finite and above 0 metres"):
         DepthScores().update(np.zeros((1, 1, 1)), np.ones((1, 1, 1)))

@@ -77,6 +77,16 @@ def test_one_step_draws_from_the_softmax():
     assert float(made.float().mean()) == pytest.approx(0.75, abs=0.03)
 
 
+def test_however_cold_the_likeliest_wins():
+    logits = torch.tensor([5.0, 9.0, 8.0])
+    for temperature in (1e-7, 1e-40, 1e-300):
+        made = decode_masked(
+            lambda codes, hidden: logits.expand(*codes.shape, 3), 1, (50,), steps=2, temperature=temperature,
+            generator=seeded(0),
+        )  # fmt: skip
+        assert made.unique().tolist() == [1]
+
+
 def test_wrong_numbers_are_refused():
     with pytest.raises(InvalidValueError, match="1 to the 4 places, got 5"):
         decode_masked(lambda codes, hidden: codes, 1, (4,), steps=5)

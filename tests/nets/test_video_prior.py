@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lightmeter.errors import InvalidValueError
 from lightmeter.nets.frame_resnet import FrameResNetPlan
 from lightmeter.nets.masked_decoding import masked_loss
-from lightmeter.nets.prior_cache import Choice
+from lightmeter.nets.prior_cache import Choice, tempered
 from lightmeter.nets.sparse_attention import blocks_of, sparse_mask, strided_blocks
 from lightmeter.nets.video_prior import LateNorm, PriorPlan, VideoPrior
 
@@ -163,8 +163,18 @@ def test_choices():
     assert float((two == 1).float().mean()) == pytest.approx(1 / (1 + math.exp(-0.1)), abs=0.03)
     cold = Choice(temperature=0.01, generator=torch.Generator().manual_seed(0))(logits)
     assert float((cold == 1).float().mean()) > 0.999
+    for temperature in (1e-7, 1e-40, 1e-300):
+        frozen = Choice(temperature=temperature, generator=torch.Generator().manual_seed(0))
+        assert frozen(10 * logits).unique().tolist() == [1], "colder than float32 can divide by"
     with pytest.raises(InvalidValueError, match="0 or more"):
         Choice(temperature=-1.0)
+
+
+def test_a_temperature_divides_the_logits():
+    logits = torch.tensor([[1.0, 2.0, -4.0], [7.0, 7.0, 7.0]])
+    torch.testing.assert_close(tempered(logits, 0.5).softmax(-1), (logits / 0.5).softmax(-1))
+    cold = tempered(logits, 1e-40).softmax(-1)
+    torch.testing.assert_close(cold, torch.tensor([[0.0, 1.0, 0.0], [1 / 3, 1 / 3, 1 / 3]]))
 
 
 @pytest.mark.parametrize(

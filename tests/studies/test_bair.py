@@ -12,7 +12,8 @@ from lightmeter.errors import InvalidValueError
 from lightmeter.heads.segmenting.cells import Cell
 from lightmeter.heads.segmenting.probed import Probed
 from lightmeter.heads.segmenting.probing import run_cells
-from lightmeter.media.clip_set import open_clips
+from lightmeter.media.bair import write_bair
+from lightmeter.media.clip_set import ClipSet, open_clips, write_part
 from lightmeter.media.moving_shapes import moving_shapes
 from lightmeter.meter.record import read_results
 from lightmeter.metrics.bootstrap import Interval
@@ -213,6 +214,121 @@ def test_frames_and_masks_of_the_user(tmp_path):
     assert "clips" in made.no_clips
     with pytest.raises(InvalidValueError, match="5 scenes or more, got 2"):
         _few(tmp_path, 2)
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Frames and masks of a user, of clips that tests then write beside them: every clip is a scene, named once."""
+    from PIL import Image
+
+    clips = moving_shapes(10, frames=6, size=64, clips_a_scene=1, seed=1)
+    for row in range(10):
+        for name, pixels in (("frames", clips.frames[row, 2]), ("masks", np.uint8(255) * (clips.labels[row, 2] == 1))):
+            path = tmp_path / name / f"{row}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return tmp_path, clips
+
+
+def _held(whole):
+    """Numbers of the clips that a valid or test frame is of."""
+    return sorted(int(name) for part in ("valid", "test") for name in whole.parts[part].frames.names)
+
+
+def _bair(folder, clips):
+    write_bair(folder / "clips", {"aux1": clips.frames}, clips.actions, split="train")
+    write_bair(folder / "clips", {"aux1": clips.frames[:3]}, clips.actions[:3], split="test")
+    return 6
+
+
+def _hdf5(folder, clips):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(folder / "clips.hdf5", "w") as file:
+        for split, some in (("train", clips.frames), ("test", clips.frames[:3])):
+            file[f"{split}_data"] = some.reshape(-1, 64, 64, 3)
+            file[f"{split}_idx"] = np.arange(len(some)) * 6
+    return 4
+
+
+def _one_hdf5_in_a_folder(folder, clips):
+    (folder / "clips").mkdir()
+    length = _hdf5(folder, clips)
+    (folder / "clips.hdf5").rename(folder / "clips" / "bair.hdf5")
+    return length
+
+
+def _simulated(folder, clips):
+    write_part(folder / "clips", 0, clips, parts=2)
+    return 6
+
+
+@pytest.mark.parametrize("write", [_bair, _hdf5, _one_hdf5_in_a_folder, _simulated])
+def test_clips_of_the_user_are_pretrained_on_but_for_those_that_are_asked(mine, write):
+    folder, clips = mine
+    length = write(folder, clips)
+    made = user_set(folder, seed=0, frames=4)
+    kept = [row for row in range(10) if row not in _held(made)]
+    assert len(kept) == 7
+    np.testing.assert_array_equal(np.asarray(made.clips.frames), clips.frames[kept, :length])
+    assert made.clips.scenes.tolist() == kept
+    np.testing.assert_array_equal(made.clips.frames[np.array([3, 1])], clips.frames[kept][[3, 1], :length])
+    assert "7 clips to pretrain on" in made.said
+    assert "3 of 10 clips are of scenes that hold a valid or test frame and are left out" in made.said
+    assert ("lacks 1 of 2 parts" in made.said) == (write is _simulated)
+    assert made.data_hash != user_set(folder, seed=1, frames=4).data_hash
+
+
+def test_all_clips_of_a_scene_that_is_asked_are_left_out(mine):
+    folder, clips = mine
+    write_part(folder / "clips", 0, ClipSet.of(clips.frames, np.arange(10) // 5))
+    made = user_set(folder, seed=0)
+    assert {row // 5 for row in _held(made)} == {0, 1}
+    assert made.clips is None
+    assert made.no_clips == ("10 of 10 clips are of scenes that hold a valid or test frame: add clips of other scenes")
+    other = moving_shapes(10, frames=6, size=64, seed=7)
+    write_part(folder / "clips", 0, other)
+    assert len(user_set(folder, seed=0).clips) == 10
+
+
+def test_videos_of_the_user_are_cut_into_windows(mine, tmp_path_factory):
+    from PIL import Image
+
+    from lightmeter.media.video import FrameReader
+    from lightmeter.media.write import write_frames
+
+    folder, clips = mine
+    for row in range(10):
+        video = folder / "clips" / f"v{row}.mp4"
+        write_frames(np.kron(clips.frames[row], np.ones((1, 2, 2, 1), np.uint8)), video, fps=10)
+        shown = [frame for _, frame in FrameReader(video, fps=None)]
+        Image.fromarray(shown[2]).save(folder / "frames" / f"{row}.png")
+        mask = np.uint8(255) * np.kron(clips.labels[row, 2] == 1, np.ones((2, 2), np.uint8))
+        Image.fromarray(mask).save(folder / "masks" / f"{row}.png")
+    made = user_set(folder, seed=0, frames=3)
+    assert made.clips.frames.shape == (14, 3, 64, 64, 3)
+    assert "6 of 20 clips are of scenes that hold a valid or test frame" in made.said
+
+
+def test_clips_in_two_places_are_refused(mine):
+    folder, clips = mine
+    _hdf5(folder, clips)
+    _simulated(folder, clips)
+    with pytest.raises(InvalidValueError, match=r"must be in one place, got clips, clips.hdf5"):
+        user_set(folder, seed=0)
+
+
+def test_the_study_asks_for_clips_as_long_as_its_windows(monkeypatch, tmp_path):
+    asked = []
+
+    def stop(folder, **how):
+        asked.append((folder, how))
+        raise InvalidValueError("no further")
+
+    monkeypatch.setattr("lightmeter.studies.bair.user_set", stop)
+    for scale, frames in (("cpu", 8), ("paper", 16)):
+        with pytest.raises(InvalidValueError, match="no further"):
+            BAIR.run_in(Asked(scale, data=tmp_path, seed=3), tmp_path)
+        assert asked.pop() == (tmp_path, {"seed": 3, "frames": frames})
 
 
 def _few(folder, count):

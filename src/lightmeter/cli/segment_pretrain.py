@@ -36,7 +36,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--held-out", type=_FOLDER, metavar="CLIPS", help="Clips of other scenes that are only scored on.")
 @click.option(
     "--dev", default=0.05, show_default=True, type=Finite(min=0, max=1, max_open=True),
-    help="Share of the scenes of CLIPS that is held out, without --held-out; 0: none.",
+    help="Share of the scenes of CLIPS that is held out, the same in every run, without --held-out; 0: none.",
 )  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="Where it runs.")
 @click.option("--anew", is_flag=True, help="Begin again, and replace the net that stands in --out.")
@@ -51,7 +51,8 @@ def pretrain(clips: Path, out: Path, **asked: Any) -> None:
     a clip that is held out, and what the net makes of it. At the end it is told how codes are used, how many directions
     features have, how much the frame tells a predictor, and how near drawn clips come (all of it with --json).
     """
-    from lightmeter.encoders.pretraining.running import PretrainRun
+    from lightmeter.assets.saving import load_model
+    from lightmeter.encoders.pretraining.running import PretrainRun, check_outside
     from lightmeter.encoders.pretraining.running import pretrain as run
     from lightmeter.encoders.pretraining.tokenizer import Tokenizer
     from lightmeter.meter.cost import measure
@@ -60,7 +61,11 @@ def pretrain(clips: Path, out: Path, **asked: Any) -> None:
     recipe = build(asked["net"], "pretraining")
     recipe = recipe if asked["steps"] is None else dataclasses.replace(recipe, steps=asked["steps"])
     footage = _footage(clips, asked)
-    tokens = None if asked["tokens"] is None else Tokenizer.load(asked["tokens"])
+    tokens = None
+    if asked["tokens"] is not None:
+        check_outside("--tokens", asked["tokens"], out)
+        footage.check_unseen(load_model(asked["tokens"])[1].get("data"), f"the tokens in {asked['tokens']}")
+        tokens = Tokenizer.load(asked["tokens"])
     with measure() as meter, _Line(quiet=asked["quiet"]) as line:
         made = run(
             recipe, footage, out,
@@ -79,7 +84,7 @@ def _footage(path: Path, asked: dict[str, Any]) -> Footage:
     if asked["held_out"] is not None:
         refuse_here(("dev",), "does not go with --held-out: give one of them")
         return Footage.of(opened(path), held_out=opened(asked["held_out"]))
-    return Footage.of(opened(path), share=asked["dev"], seed=asked["seed"])
+    return Footage.of(opened(path), share=asked["dev"])
 
 
 class _Line:
@@ -106,8 +111,7 @@ class _Line:
             self.line = Progress("pretrain", told.steps, quiet=self.quiet)
             self.line.advance(skipped=told.began)
             self.done = told.began
-        shown = {name: value for name, value in told.figures.items() if name in _SHOWN}
-        self.line.label = f"pretrain ({figures_text(shown)})"
+        self.line.label = f"pretrain ({_short(told.figures)})"
         self.line.advance(ok=told.step - self.done)
         self.taken += told.step - self.done
         self.done, self.ended_s = told.step, time.monotonic()
@@ -116,6 +120,15 @@ class _Line:
     def rate(self) -> float | None:
         """Steps a second; None where none was taken."""
         return self.taken / (self.ended_s - self.began_s) if self.taken else None
+
+
+def _short(figures: Any) -> str:
+    """`loss 1.23; held out: moving psnr 20.1 dB`"""
+    shown = {
+        kind: figures_text({name: value for name, value in each.items() if name in _SHOWN})
+        for kind, each in figures.items()
+    }
+    return f"{shown['learnt']}; held out: {shown['held_out']}" if shown["held_out"] else shown["learnt"]
 
 
 def figures_text(figures: Any) -> str:

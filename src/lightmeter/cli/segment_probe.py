@@ -38,7 +38,8 @@ _TASKS = ("robot", "objects", "moving", "depth", "flow")
 @click.option("--labels", metavar="N,N,…", help="Learn from so many frames each.  [default: all]")
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="Runs of each cell.")
 @click.option("--no-controls", is_flag=True,
-              help="Leave out the mean, noise, shuffled masks, pixels and untrained encoders.")  # fmt: skip
+              help="Leave out the mean, noise, shuffled masks, pixels, untrained and image encoders, the U-Net from "
+              "scratch.")  # fmt: skip
 @click.option("--test", default=0.3, show_default=True, metavar="SHARE", help="Share of the scenes to score on.",
               type=Finite(min=0, max=1, min_open=True, max_open=True))  # fmt: skip
 @click.option("--valid", default=0.2, show_default=True, metavar="SHARE", help="Of the rest, the share for thresholds.",

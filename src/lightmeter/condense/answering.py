@@ -237,14 +237,16 @@ def answer(
     split = parted(images, work, share=options.valid, seed=options.seed)
     bench = Workbench(
         split.learn, work, seed=options.seed, captioner=options.captions, generator=options.generator,
-        setting=Setting(options.source, options.steps_of_teacher(len(split.learn))), tell=listener.tell,
+        setting=Setting(options.source, options.steps_of_teacher(len(split.learn))), tell=listener.step,
     )  # fmt: skip
-    full = knows(bench.teacher(), split.held)
     course = _Course(bench, split, options, listener, methods.specs)
+    listener.trial(0, course.most, "teacher")
+    full = knows(bench.teacher(), split.held)
     kept, note = course.run(float(full[split.choosing].mean()))
     made = Answer(options, split, tuple(course.attempts), kept, float(full.mean()), methods.not_run, (), bench)
     told = float(full[made.reported].mean())
     across = {student: course.across(kept, student) for student in options.students}
+    listener.trial(len(made.attempts), course.most, "done")
     notes = tuple(each for each in (note, _chance_note(told, len(images.classes))) if each)
     took_s = {"learn once": bench.spent_s, "score": course.scoring_s}
     took_s["make sets"] = time.perf_counter() - start_s - sum(took_s.values())
@@ -316,6 +318,11 @@ class _Course:
     attempts: list[Attempt] = field(default_factory=list)
     scoring_s: float = 0.0
 
+    @property
+    def most(self) -> int:
+        """Trials, if every budget is tried."""
+        return len(self.options.budgets(int(self.split.learn.counts().max()))) * len(self.specs)
+
     def run(self, full: float) -> tuple[Attempt, str]:
         """Budget by budget, up to the bar or to the end: what is kept, and a sentence on the choice.
 
@@ -328,9 +335,7 @@ class _Course:
         )
         best: list[tuple[Attempt, str]] = []
         for at, budget in enumerate(budgets):
-            tried = [
-                self._tried(spec, budget, at * len(self.specs) + n, len(budgets)) for n, spec in enumerate(self.specs)
-            ]
+            tried = [self._tried(spec, budget, at * len(self.specs) + n) for n, spec in enumerate(self.specs)]
             self.attempts += tried
             best.append(chosen(tried, self.split.choosing, options))
             if wanted is not None and best[-1][0].accuracy(self.split.choosing) >= wanted:
@@ -339,9 +344,9 @@ class _Course:
             raise InvalidValueError(_not_reached([each for each, _ in best], self.split.choosing, options, wanted))
         return next(each for each in best if each[0].per_class == options.per_class)
 
-    def _tried(self, spec: str, budget: int, number: int, budgets: int) -> Attempt:
+    def _tried(self, spec: str, budget: int, number: int) -> Attempt:
         method: Condenser = build(spec, "condenser")
-        self.listener.trial(number, budgets * len(self.specs), f"{spec.partition('/')[0]} × {budget}")
+        self.listener.trial(number, self.most, f"{spec.partition('/')[0]} × {budget}")
         return self._kept(method, budget, "", lambda: self._try(method, budget))
 
     def across(self, kept: Attempt, student: str) -> tuple[Attempt, Attempt]:

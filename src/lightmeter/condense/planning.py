@@ -177,6 +177,9 @@ def _making_s(method: Condenser, made: int, learn: int, facts: SetFacts, speed: 
     if _draws([method]):
         candidates = int(getattr(method, "candidates", 1))
         return made * candidates * _DRAWING_MACS * speed.mac_s * _area(facts)
+    if hasattr(method, "macs"):  # one that learns pixels says so itself
+        shape = (facts.side, facts.side, facts.channels)
+        return speed.mac_s * float(method.macs(shape, facts.classes, made // facts.classes))
     return 0.0 if _is_random(method) else learn * _CLUSTER_S
 
 
@@ -184,6 +187,8 @@ def _asks_teacher(method: Condenser) -> bool:
     """By its options: what it clusters, sorts or filters by."""
     if _draws([method]):
         return int(getattr(method, "candidates", 1)) > 1
+    if hasattr(method, "macs"):
+        return False
     return bool(getattr(method, "features", "teacher") == "teacher") and not _is_random(method)
 
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from lightmeter.condense.answering import Answer, shown
+from lightmeter.condense.answering import BASELINE, Answer, shown
 from lightmeter.condense.attempts import Attempt, compared_hits
 from lightmeter.condense.feature_map import drawn_map, outlier_map
 from lightmeter.condense.near_copies import Neighbours
 from lightmeter.condense.planning import Plan, beside
-from lightmeter.condense.protocol import Condensed
 from lightmeter.condense.reading import Finding
 from lightmeter.errors import MissingExtraError
 from lightmeter.meter.cost import cpu_text
@@ -26,6 +25,10 @@ from lightmeter.types import Array
 
 _MOST_CLASSES, _MOST_A_CLASS, _MOST_FINDINGS = 20, 10, 60
 _TILE, _GAP = 72, 4
+_CAPTION = (
+    "Every method that was tried; prices hold all that was learnt for it. Best on test is the best look at all "
+    "pictures held out, as papers report it"
+)
 _PAPER = 250
 
 
@@ -45,18 +48,18 @@ class Told:
 
 def report_page(answer: Answer, told: Told) -> Page:
     """The whole page.  Cost: a few CPU-seconds, most for the map; about 0.5 MB."""
-    kept, learn = answer.kept, answer.split.learn
+    kept = answer.kept
     page = Page(f"{kept.per_class} pictures a class", subtitle=headline(answer))
     for note in (*answer.notes, *kept.small.notes):
         page.text(note)
     page.heading("Methods").text(how_scored(answer), style="note")
-    page.table(rows_of(answer), caption="Every method that was tried; prices hold all that was learnt for it")
+    page.table(rows_of(answer), caption=_CAPTION)
     _across(page, answer)
     for method, why in answer.not_run.items():
         page.text(f"{shown(method)}: not run, {why}", style="note")
     _plots(page, answer)
     page.heading("Pictures")
-    _grids(page, kept.small, learn.classes)
+    _grids(page, answer)
     _near(page, kept, told.near)
     if answer.options.auto:  # it takes seconds, which one quick method does not
         page.heading("Outliers")
@@ -152,28 +155,47 @@ def _plots(page: Page, answer: Answer) -> None:
     for attempt in answer.attempts:
         own = answer.intervals(attempt)[0]
         x, y = curves.setdefault(attempt.name, ([], []))
-        low, high = bands.setdefault(attempt.name, ([], []))
         x.append(attempt.per_class)
         y.append(own.value)
-        low.append(own.low)
-        high.append(own.high)
+        if attempt.name in (BASELINE, answer.kept.name):  # more bands than two hide one another
+            low, high = bands.setdefault(attempt.name, ([], []))
+            low.append(own.low)
+            high.append(own.high)
     if len({each.per_class for each in answer.attempts}) > 1:
         plot = curves_png(curves, x_label="pictures a class", y_label="accuracy", bands=bands)
-        page.picture(plot, "Accuracy by pictures a class, with 95 % intervals")
+        page.picture(plot, "Accuracy by pictures a class; 95 % intervals of what is kept and of random")
     own_budget = [answer.trial(each) for each in answer.attempts if each.per_class == answer.kept.per_class]
     if len(own_budget) > 1:
         page.picture(frontier_png(own_budget), "Accuracy by the price of making the set, at the budget that is kept")
 
 
-def _grids(page: Page, small: Condensed, classes: Sequence[str]) -> None:
-    for label in np.unique(small.labels).tolist()[:_MOST_CLASSES]:
-        own = small.images[small.labels == label]
-        page.picture(
-            png_bytes(strip(own[:_MOST_A_CLASS])), f"{classes[label]}: {min(len(own), _MOST_A_CLASS)} of {len(own)}"
-        )
-    left = len(np.unique(small.labels)) - _MOST_CLASSES
-    if left > 0:
-        page.text(f"{left} more classes are not shown", style="note")
+def _grids(page: Page, answer: Answer) -> None:
+    """A row of what is kept of each class, and below it of the best made set, where pictures were made too."""
+    kept, told = answer.kept, answer.reported
+    made = [each for each in answer.attempts if each.makes and each.per_class == kept.per_class and each is not kept]
+    shown_too = max(made, key=lambda each: each.accuracy(told), default=None)
+    below = "" if shown_too is None else f"; below, of {shown_too.name}"
+    labels = np.unique(kept.small.labels).tolist()
+    for label in labels[:_MOST_CLASSES]:
+        own = kept.small.images[kept.small.labels == label]
+        rows = [strip(own[:_MOST_A_CLASS])]
+        if shown_too is not None:
+            rows.append(strip(shown_too.small.images[shown_too.small.labels == label][:_MOST_A_CLASS]))
+        said = f"{answer.split.learn.classes[label]}: {min(len(own), _MOST_A_CLASS)} of {len(own)}{below}"
+        page.picture(png_bytes(_stacked(rows)), said)
+    if len(labels) > _MOST_CLASSES:
+        page.text(f"{len(labels) - _MOST_CLASSES} more classes are not shown", style="note")
+
+
+def _stacked(rows: Sequence[Array]) -> Array:
+    """Pictures below one another, a gap between them."""
+    width, height = max(each.shape[1] for each in rows), sum(len(each) + _GAP for each in rows) - _GAP
+    canvas = np.full((height, width, 3), _PAPER, np.uint8)
+    top = 0
+    for each in rows:
+        canvas[top : top + len(each), : each.shape[1]] = each
+        top += len(each) + _GAP
+    return canvas
 
 
 def strip(images: Array) -> Array:

@@ -10,11 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from lightmeter.assets.checkpoint import read_checkpoint
 from lightmeter.encoders.by_path import settle
 from lightmeter.encoders.dense import Policy, Pool, Windowed, at_least, check_options
 from lightmeter.encoders.dense_net import ByNet
-from lightmeter.encoders.model_folder import model_config, weight_files
+from lightmeter.encoders.model_folder import (
+    LEAST_SPREAD,
+    check_whole,
+    config_count,
+    config_numbers,
+    made_of,
+    model_config,
+    weight_files,
+)
 from lightmeter.errors import InvalidValueError
 from lightmeter.parts import Spelled, need
 
@@ -26,6 +36,9 @@ VAES = (
 )  # fmt: skip
 """Classes of diffusers that were tried; AutoencoderKL and …TemporalDecoder see frames one by one."""
 _PICTURES = ("AutoencoderKL", "AutoencoderKLTemporalDecoder")
+_DECODER = ("decoder.", "post_quant_conv.")
+"""How the names of an autoencoder's weights begin that never run here."""
+_MOST_HALVINGS = 10
 
 
 @dataclass(frozen=True)
@@ -58,7 +71,7 @@ class VideoVae(ByNet, Windowed, Spelled):
     @property
     def size_multiple(self) -> int:
         """Pixels a cell of the latents."""
-        return strides_of(_vae_config(self.folder))[1]
+        return _strides(self.folder)[1]
 
     def _defaults(self) -> tuple[str, ...]:
         return ("mid_block",)
@@ -104,8 +117,10 @@ class WanTransformer(ByNet, Windowed, Spelled):
     @property
     def size_multiple(self) -> int:
         """Pixels a token."""
-        patch = int(self._config().get("patch_size", (1, 2, 2))[1])
-        return strides_of(_vae_config(self.folder / "vae"))[1] * patch
+        config = self._config()
+        with made_of(self.folder / "transformer"):
+            _, patch, _ = config_numbers(config, "patch_size", 3, 1) if "patch_size" in config else (1, 2, 2)
+        return _strides(self.folder / "vae")[1] * int(patch)
 
     def _config(self) -> dict[str, Any]:
         config = model_config(self.folder / "transformer", WEIGHTS)
@@ -116,14 +131,21 @@ class WanTransformer(ByNet, Windowed, Spelled):
         return config
 
     def _defaults(self) -> tuple[str, ...]:
-        return (f"block{int(self._config().get('num_layers', 40)) // 2}",)
+        config = self._config()
+        with made_of(self.folder / "transformer"):
+            return (f"block{config_count(config, 'num_layers', 40) // 2}",)
 
     def _made(self) -> Any:
         config, vae = self._config(), load_vae(self.folder / "vae", self.frames)
-        channels = int(config.get("in_channels", 16))
-        if channels != int(vae.config.z_dim):
+        with made_of(self.folder / "transformer"):
+            channels = config_count(config, "in_channels", 16)
+        with made_of(self.folder / "vae"):
+            latents = config_count(vae.config, "z_dim")
+            config_numbers(vae.config, "latents_mean", latents)
+            config_numbers(vae.config, "latents_std", latents, LEAST_SPREAD)
+        if channels != latents:
             raise InvalidValueError(
-                f"the transformer must take the {vae.config.z_dim} channels of its latents, got {channels}: "
+                f"the transformer must take the {latents} channels of its latents, got {channels}: "
                 "name a text-to-video model, one of image-to-video takes more"
             )
         network = _transformer(self.folder / "transformer", config)
@@ -135,31 +157,67 @@ class WanTransformer(ByNet, Windowed, Spelled):
 
 def load_vae(folder: Path, frames: int) -> Any:
     """The autoencoder of a folder, in float32; raises InvalidValueError where it cannot take so many frames."""
-    config = _vae_config(folder)
-    moment, _ = strides_of(config)
+    name, (moment, _) = _vae_config(folder)["_class_name"], _strides(folder)
     if (frames - 1) % moment:
-        raise InvalidValueError(f"frames must be 1 + a multiple of {moment} for {config['_class_name']}, got {frames}")
-    torch, made = need("torch", "video"), getattr(need("diffusers", "video"), config["_class_name"])
-    return made.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, torch_dtype=torch.float32
-    )
+        raise InvalidValueError(f"frames must be 1 + a multiple of {moment} for {name}, got {frames}")
+    torch, made = need("torch", "video"), getattr(need("diffusers", "video"), name)
+    with made_of(folder):
+        vae, told = made.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, torch_dtype=torch.float32,
+            output_loading_info=True,
+        )  # fmt: skip
+    check_whole(folder, vae, told, _DECODER)
+    return vae
 
 
 def strides_of(config: Mapping[str, Any]) -> tuple[int, int]:
-    """Frames a moment after the first, and pixels a cell, of an autoencoder's latents."""
+    """Frames a moment after the first, and pixels a cell, of an autoencoder's latents.
+
+    Raises InvalidValueError where a field of the config is missing or cannot be.
+    """
     name = config["_class_name"]
-    halvings = len(config.get("block_out_channels") or ()) - 1
     if name in _PICTURES:
-        return 1, 1 << halvings
+        return 1, 1 << _halvings(config)
     if "temperal_downsample" in config:  # Wan and Qwen, spelled so
-        in_space = len(config["temperal_downsample"])
-        return 1 << sum(config["temperal_downsample"]), (1 << in_space) * int(config.get("patch_size") or 1)
+        in_time = _flags(config, "temperal_downsample")
+        patch = 1 if config.get("patch_size") is None else config_count(config, "patch_size")
+        return 1 << sum(in_time), patch << len(in_time)
     if name == "AutoencoderKLLTXVideo":
-        scaled = sum(config["spatio_temporal_scaling"])
-        return int(config["patch_size_t"]) << scaled, int(config["patch_size"]) << scaled
+        scaled = sum(_flags(config, "spatio_temporal_scaling"))
+        return config_count(config, "patch_size_t") << scaled, config_count(config, "patch_size") << scaled
     if name == "AutoencoderKLMagvit":
-        return 1 << (halvings - 1), 1 << halvings
-    return int(config["temporal_compression_ratio"]), int(config.get("spatial_compression_ratio") or 1 << halvings)
+        return 1 << max(_halvings(config) - 1, 0), 1 << _halvings(config)
+    in_space = "spatial_compression_ratio"
+    told = config.get(in_space) is not None
+    return config_count(config, "temporal_compression_ratio"), (
+        config_count(config, in_space) if told else 1 << _halvings(config)
+    )
+
+
+def _halvings(config: Mapping[str, Any]) -> int:
+    """Of an encoder with a list of channels, one a size."""
+    return len(_listed(config, "block_out_channels")) - 1
+
+
+def _flags(config: Mapping[str, Any], name: str) -> list[bool]:
+    flags = _listed(config, name)
+    if not all(isinstance(each, bool) for each in flags):
+        raise InvalidValueError(f"{name} in config.json must be a list of true and false, got {flags!s:.80}")
+    return flags
+
+
+def _listed(config: Mapping[str, Any], name: str) -> list[Any]:
+    told = config.get(name)
+    if not isinstance(told, list | tuple) or not 1 <= len(told) <= _MOST_HALVINGS:
+        raise InvalidValueError(f"{name} in config.json must be a list of 1 to {_MOST_HALVINGS}, got {told!s:.80}")
+    return list(told)
+
+
+def _strides(folder: Path) -> tuple[int, int]:
+    """As `strides_of` the folder's config."""
+    config = _vae_config(folder)
+    with made_of(folder):
+        return strides_of(config)
 
 
 def _vae_config(folder: Path) -> dict[str, Any]:
@@ -174,7 +232,9 @@ def _vae_config(folder: Path) -> dict[str, Any]:
 def _transformer(folder: Path, config: Mapping[str, Any]) -> Any:
     """Wan's transformer in float32; read here, as diffusers wants a further package for it."""
     torch, made = need("torch", "video"), need("diffusers", "video").WanTransformer3DModel
-    network = made.from_config(dict(config)).float()
+    with made_of(folder):
+        config_count(config, "num_layers", 40)
+        network = made.from_config(dict(config)).float()
     wanted = {name: each.shape for name, each in network.state_dict().items()}
     for path in weight_files(folder, WEIGHTS):  # shard by shard: they are large
         arrays = read_checkpoint(path)
@@ -183,6 +243,8 @@ def _transformer(folder: Path, config: Mapping[str, Any]) -> Any:
                 raise InvalidValueError(
                     f"{path} must hold the weights that its config.json describes, {name} does not fit"
                 )
+            if not np.isfinite(array).all():
+                raise InvalidValueError(f"{path} must hold finite weights, got NaN or infinity in {name}")
         network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, strict=False)
     if wanted:
         raise InvalidValueError(f"{folder} must hold all weights of its transformer, {next(iter(wanted))} is missing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,8 @@ from lightmeter.assets.saving import expect, load_model, save_model
 from lightmeter.encoders.by_path import content_sha256, settle
 from lightmeter.encoders.dense import Policy, Pool, Windowed, check_options
 from lightmeter.encoders.dense_net import ByNet
-from lightmeter.errors import InvalidValueError, MissingAssetError, RejectedFileError
+from lightmeter.encoders.saved_net import saved_plan, unfilled
+from lightmeter.errors import MissingAssetError, RejectedFileError
 from lightmeter.meter.record import hash_of
 from lightmeter.parts import Spelled, need
 from lightmeter.types import Array
@@ -98,17 +100,16 @@ def plan_of(about: Mapping[str, Any]) -> Any:
     """The `FutureCodesPlan` that was saved; raises RejectedFileError for anything else."""
     from lightmeter.nets.future_codes import FutureCodesPlan
 
-    plan = about.get("plan")
-    known = {field.name for field in dataclasses.fields(FutureCodesPlan)}
-    if about.get("kind") != KIND or not isinstance(plan, dict) or not set(plan) <= known:
+    if about.get("kind") != KIND:
         raise RejectedFileError(
             "damaged", f"the folder must hold a {KIND} model with its plan, got {str(about.get('kind'))[:80]!r}"
         )
-    sizes: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in plan.items()}
-    try:
-        return FutureCodesPlan(**sizes)
-    except (TypeError, InvalidValueError) as error:
-        raise RejectedFileError("damaged", f"the plan of a {KIND} model must fit: {str(error)[:200]}") from error
+    return saved_plan(FutureCodesPlan, about.get("plan"), f"{KIND} model")
+
+
+def layers_of(plan: Any) -> dict[str, int]:
+    """How many halvings its frame encoder has, as `unfilled` has it."""
+    return {f"{FRAME}unet.down.{{}}.0.weight": plan.levels + 1}
 
 
 def _frame_encoder(arrays: Mapping[str, Array], about: Mapping[str, Any]) -> Any:
@@ -117,8 +118,7 @@ def _frame_encoder(arrays: Mapping[str, Array], about: Mapping[str, Any]) -> Any
     from lightmeter.nets.future_codes import FrameEncoder
 
     plan = plan_of(about)
-    with torch.device("meta"):
-        net = FrameEncoder(plan)
+    net = unfilled(partial(FrameEncoder, plan), arrays, layers_of(plan))
     state = {}
     for name, each in net.state_dict().items():
         found = arrays.get(FRAME + name)

@@ -9,12 +9,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from lightmeter.encoders.by_path import settle
 from lightmeter.encoders.dense import Policy, Pool, Windowed, check_options
 from lightmeter.encoders.dense_net import ByNet
-from lightmeter.encoders.model_folder import check_whole, config_count, made_of, model_config, read_json
+from lightmeter.encoders.model_folder import (
+    LEAST_SPREAD,
+    check_whole,
+    config_count,
+    config_numbers,
+    made_of,
+    model_config,
+    read_json,
+)
 from lightmeter.errors import InvalidValueError
 from lightmeter.parts import Spelled, need
 
@@ -22,7 +30,6 @@ Colours = tuple[tuple[float, float, float], tuple[float, float, float]]
 """Mean and deviation of red, green and blue."""
 _IMAGENET: Colours = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _KINETICS: Colours = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
-_MOST_COLOUR = 1e6
 _PREPARED = ("preprocessor_config.json", "video_preprocessor_config.json")
 
 
@@ -85,7 +92,7 @@ class Tokens(ByNet, Windowed, Spelled):
 
     def _config(self) -> dict[str, Any]:
         config = model_config(self.folder, "model")
-        if config.get("model_type") not in self.types:
+        if config.get("model_type") not in tuple(self.types):
             raise InvalidValueError(
                 f"{self.folder} must hold a model of type {' or '.join(self.types)}, "
                 f"its config.json says {config.get('model_type')!r}"
@@ -122,21 +129,14 @@ class Tokens(ByNet, Windowed, Spelled):
         for name in _PREPARED:
             if (self.folder / name).is_file():
                 said = read_json(self.folder / name)
-                if {"image_mean", "image_std"} & set(said):
-                    place = self.folder / name
-                    return _three(place, said, "image_mean", -_MOST_COLOUR), _three(place, said, "image_std", 1e-6)
+                if said.get("image_mean") is not None or said.get("image_std") is not None:
+                    with made_of(self.folder / name):
+                        mean, std = (
+                            config_numbers(said, "image_mean", 3),
+                            config_numbers(said, "image_std", 3, LEAST_SPREAD),
+                        )
+                    return cast(Colours, (mean, std))
         return self.colours
-
-
-def _three(path: Path, said: Mapping[str, Any], name: str, least: float) -> tuple[float, float, float]:
-    """A mean or a deviation of red, green and blue, as a preprocessor's file says it."""
-    told = said.get(name)
-    numbers = told if isinstance(told, list) and all(type(each) in (int, float) for each in told) else []
-    if len(numbers) != 3 or not all(least <= each <= _MOST_COLOUR for each in numbers):
-        raise InvalidValueError(
-            f"{name} in {path} must be three numbers from {least:g} to {_MOST_COLOUR:g}, got {told!s:.80}: mend the file"
-        )
-    return float(numbers[0]), float(numbers[1]), float(numbers[2])
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class VJepa2(Tokens):
     """
 
     types: ClassVar[Mapping[str, str]] = {"vjepa2": "VJEPA2Model"}
-    spare = ("predictor.",)
+    spare: ClassVar[tuple[str, ...]] = ("predictor.",)
     maps_net: ClassVar[str] = "VJepaMaps"
 
 
@@ -193,5 +193,5 @@ class Dino(Tokens):
         "dinov2_with_registers": "Dinov2WithRegistersModel",
         "dinov3_vit": "DINOv3ViTModel",
     }
-    spare = ("embeddings.mask_token",)
+    spare: ClassVar[tuple[str, ...]] = ("embeddings.mask_token",)
     maps_net: ClassVar[str] = "DinoMaps"

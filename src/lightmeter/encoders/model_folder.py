@@ -12,6 +12,9 @@ from lightmeter.errors import InvalidValueError, LightmeterError, MissingAssetEr
 
 _CONFIG_BYTES = 64 << 20
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+_MOST_NUMBER = 1e6
+LEAST_SPREAD = 1e-6
+"""A standard deviation in a config is at least this."""
 
 
 def model_config(folder: Path, stem: str, *beside: str) -> dict[str, Any]:
@@ -61,6 +64,17 @@ def config_count(config: Mapping[str, Any], name: str, default: int | None = Non
     if type(count) is not int or not 1 <= count <= most:
         raise InvalidValueError(f"{name} in config.json must be a whole number from 1 to {most}, got {count!r:.80}")
     return count
+
+
+def config_numbers(config: Mapping[str, Any], name: str, count: int, least: float = -_MOST_NUMBER) -> tuple[float, ...]:
+    """So many finite numbers in a config, each at least `least`; else InvalidValueError."""
+    told = config.get(name)
+    numbers = told if isinstance(told, list | tuple) and all(type(each) in (int, float) for each in told) else []
+    if len(numbers) != count or not all(least <= each <= _MOST_NUMBER for each in numbers):
+        raise InvalidValueError(
+            f"{name} must be {count} numbers from {least:g} to {_MOST_NUMBER:g}, got {told!s:.80}: mend the file"
+        )
+    return tuple(float(each) for each in numbers)
 
 
 @contextmanager

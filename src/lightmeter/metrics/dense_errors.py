@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -16,6 +17,7 @@ from lightmeter.types import Array, check_axes
 DEPTH_MEASURES = ("abs_rel", "rmse_m", "delta_125")
 FLOW_MEASURES = ("epe_px", "outliers")
 _LENGTH: Range = (0.0, np.inf)
+_COLUMNS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class FlowQuality:
 
 
 class _Sums:
-    """Sums a picture, of pictures of one size; the last column counts judged pixels."""
+    """Sums a picture, of pictures of one size; the last columns count judged pixels and tell one truth from another."""
 
     def __init__(self) -> None:
         self.size: tuple[int, int] | None = None
@@ -72,15 +74,17 @@ class _Sums:
     def of_rows(cls, rows: Array, size: tuple[int, int]) -> Self:
         """From the `rows` of other scores, of pictures of this (height, width): for files, and to join some."""
         made = cls()
-        if rows.ndim != 2 or rows.shape[1] != 4 or not (np.isfinite(rows) & (rows >= 0)).all():
-            raise InvalidValueError(f"rows must be [N, 4] of sums, finite and 0 or more, got {list(rows.shape)}")
+        if rows.ndim != 2 or rows.shape[1] != _COLUMNS or not (np.isfinite(rows) & (rows >= 0)).all():
+            raise InvalidValueError(
+                f"rows must be [N, {_COLUMNS}] of sums, finite and 0 or more, got {list(rows.shape)}"
+            )
         made.size, made._rows = size, [np.asarray(rows, np.float64)]
         return made
 
     @property
     def rows(self) -> Array:
-        """float64 [N, C]."""
-        return np.concatenate(self._rows) if self._rows else np.zeros((0, 4))
+        """float64 [N, 5]: three sums, judged pixels, a hash of the truth."""
+        return np.concatenate(self._rows) if self._rows else np.zeros((0, _COLUMNS))
 
     def _sized(self, shape: Sequence[int]) -> None:
         size = (int(shape[1]), int(shape[2]))
@@ -90,9 +94,11 @@ class _Sums:
             )
         self.size = size
 
-    def _add(self, errors: Sequence[Array], judged: Array) -> None:
+    def _add(self, errors: Sequence[Array], judged: Array, truth: Array) -> None:
         kept = [np.where(judged, each, 0).sum(axis=(1, 2), dtype=np.float64) for each in (*errors, np.ones(()))]
-        self._rows.append(np.column_stack(kept))
+        known = np.where(judged.reshape(judged.shape + (1,) * (truth.ndim - 3)), truth, np.nan)
+        digests = np.array([zlib.crc32(each.tobytes()) for each in known], np.float64)
+        self._rows.append(np.column_stack([*kept, digests]).reshape(len(truth), _COLUMNS))
 
     def _merged(self, other: _Sums) -> None:
         for each in (other,):
@@ -124,7 +130,7 @@ class DepthScores(_Sums):
         found, true = np.where(judged, found, 1.0), np.where(judged, true, 1.0)
         apart = found - true
         close = np.maximum(found / true, true / found) < 1.25
-        self._add([np.abs(apart) / true, apart**2, close], judged)
+        self._add([np.abs(apart) / true, apart**2, close], judged, true)
         return self
 
     def merge(self, other: DepthScores) -> DepthScores:
@@ -136,7 +142,7 @@ class DepthScores(_Sums):
 
     def result(self) -> DepthQuality:
         """All errors."""
-        abs_rel, rmse_m, delta = (float(each) for each in _depth(self.rows.sum(axis=0)))
+        abs_rel, rmse_m, delta = (float(each) for each in _depth(self.rows[:, :-1].sum(axis=0)))
         height, width = self.size or (0, 0)
         return DepthQuality(abs_rel, rmse_m, delta, height, width, len(self))
 
@@ -162,7 +168,7 @@ class FlowScores(_Sums):
         true = np.where(judged[..., None], true, 0.0)
         error = np.linalg.norm(np.where(judged[..., None], found, 0.0) - true, axis=-1)
         far = (error > 3) & (error > 0.05 * np.linalg.norm(true, axis=-1))
-        self._add([error, far, np.zeros(())], judged)
+        self._add([error, far, np.zeros(())], judged, true)
         return self
 
     def merge(self, other: FlowScores) -> FlowScores:
@@ -174,7 +180,7 @@ class FlowScores(_Sums):
 
     def result(self) -> FlowQuality:
         """All errors."""
-        epe_px, outliers = (float(each) for each in _flow(self.rows.sum(axis=0)))
+        epe_px, outliers = (float(each) for each in _flow(self.rows[:, :-1].sum(axis=0)))
         height, width = self.size or (0, 0)
         return FlowQuality(epe_px, outliers, height, width, len(self))
 
@@ -187,11 +193,13 @@ def compared_depths(
     seed: int = 0,
     groups: Array | None = None,
 ) -> list[tuple[dict[str, Interval], dict[str, Interval]]]:
-    """Intervals of each system and of its difference to the first, empty of that one; as `masks.compared_masks`."""
-    rows = [each.rows for each in systems]
+    """Intervals of each system and of its difference to the first, empty of that one; as `masks.compared_masks`.
+
+    Raises InvalidValueError unless all scored the same truth in the same order.
+    """
     ranges = dict(zip(DEPTH_MEASURES, (_LENGTH, _LENGTH, SHARE), strict=True))
     return compared_rows(
-        rows, _depth, ranges, rounds=rounds, certainty=certainty, seed=seed, groups=groups
+        _of_one_truth(systems), _depth, ranges, rounds=rounds, certainty=certainty, seed=seed, groups=groups
     )  # fmt: skip
 
 
@@ -203,12 +211,25 @@ def compared_flows(
     seed: int = 0,
     groups: Array | None = None,
 ) -> list[tuple[dict[str, Interval], dict[str, Interval]]]:
-    """Intervals of each system and of its difference to the first, empty of that one; as `masks.compared_masks`."""
-    rows = [each.rows for each in systems]
+    """Intervals of each system and of its difference to the first, empty of that one; as `masks.compared_masks`.
+
+    Raises InvalidValueError unless all scored the same truth in the same order.
+    """
     ranges = dict(zip(FLOW_MEASURES, (_LENGTH, SHARE), strict=True))
     return compared_rows(
-        rows, _flow, ranges, rounds=rounds, certainty=certainty, seed=seed, groups=groups
+        _of_one_truth(systems), _flow, ranges, rounds=rounds, certainty=certainty, seed=seed, groups=groups
     )  # fmt: skip
+
+
+def _of_one_truth(systems: Sequence[_Sums]) -> list[Array]:
+    """Sums of each system without the hashes, which must be the same in all."""
+    rows = [each.rows for each in systems]
+    for each in rows[1:]:
+        if not np.array_equal(each[:, -1], rows[0][:, -1]):
+            raise InvalidValueError(
+                "systems must have scored the same truth in the same order, got others: score them on one set"
+            )
+    return [each[:, :-1] for each in rows]
 
 
 def _depth(sums: Array) -> Array:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lightmeter.errors import InvalidValueError
+from lightmeter.nets.prior_cache import tempered
 
 
 class Guesser(Protocol):
@@ -100,7 +101,7 @@ def _drawn(logits: Tensor, temperature: float, generator: torch.Generator | None
     if temperature == 0:
         drawn = logits.argmax(-1)
     else:
-        drawn = (logits / temperature + _gumbel(logits.shape, generator).to(logits.device)).argmax(-1)
+        drawn = (tempered(logits, temperature) + _gumbel(logits.shape, generator).to(logits.device)).argmax(-1)
     return drawn, chances.gather(-1, drawn[..., None])[..., 0]
 
 

@@ -35,6 +35,11 @@ class LayerCache:
         return self.keys.index_select(2, visible), self.values.index_select(2, visible)
 
 
+def tempered(logits: Tensor, temperature: float) -> Tensor:
+    """Logits less their largest over a temperature above 0, float [..., K]: the largest stays 0 however cold it is."""
+    return (logits - logits.amax(-1, keepdim=True)) / max(temperature, torch.finfo(torch.float32).tiny)
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A code by its logits, float [B, K] -> int64 [B].
@@ -62,4 +67,4 @@ class Choice:
         return self._drawn(logits)[:, 0]
 
     def _drawn(self, logits: Tensor) -> Tensor:
-        return torch.multinomial((logits / self.temperature).softmax(-1), 1, generator=self.generator)
+        return torch.multinomial(tempered(logits, self.temperature).softmax(-1), 1, generator=self.generator)

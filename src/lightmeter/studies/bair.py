@@ -15,7 +15,7 @@ from lightmeter.errors import InvalidValueError
 from lightmeter.heads.segmenting.cells import CellResult
 from lightmeter.meter.cost import Cost, measure
 from lightmeter.studies.bair_data import BairSet, Counts, simulated, user_set
-from lightmeter.studies.bair_encoders import FRAME, FUTURE, HIDDEN, PIXELS, Recipes
+from lightmeter.studies.bair_encoders import FRAME, FUTURE, HIDDEN, PIXELS, Recipes, recipe_frames
 from lightmeter.studies.bair_rows import Heads, Row, Sizes
 from lightmeter.studies.declared import Asked, Scale
 
@@ -184,7 +184,8 @@ class Bair:
         sizes = self.sizes[asked.scale]
         with measure() as meter:
             if asked.data is not None:
-                whole = user_set(asked.data, seed=asked.seed)
+                window = recipe_frames(sizes.recipes.vqvae)
+                whole = user_set(asked.data, seed=asked.seed, frames=window)
             else:
                 assert sizes.counts is not None
                 whole = simulated(sizes.counts, folder / "clips", seed=asked.seed, tell=asked.tell)

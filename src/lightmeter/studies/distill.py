@@ -46,19 +46,21 @@ SIZES: dict[Scale, Sizes] = {
         students=(),
         soft="",
         learn=0,
+        test=0,
         teacher_steps=60,
         quick="quick/steps=40,flip=false,batch=32",
     ),
     "cpu": Sizes(
         data=("digits", "fashion-mnist"),
-        budgets={"digits": (1, 10, 50), "fashion-mnist": (1, 10, 50)},
+        budgets={"digits": (1, 10), "fashion-mnist": (1, 10, 50)},
         seeds=5,
         few=3,
         methods=SELECTED | MADE,
         settings=True,
-        students=("resnet-ap/depth=10,width=16", "resnet/depth=18,width=16,norm=instance", PROBE),
+        students=("resnet-ap/depth=10,width=16", PROBE),
         soft="rded-soft/epochs=100",
         learn=20_000,
+        test=4_000,
         teacher_steps=1200,
     ),
 }  # fmt: skip
@@ -150,7 +152,10 @@ class Distill:
             whole = user_set(asked.data, work, size=preset.size, classes=preset.classes, tell=asked.tell)
             return {preset.name: whole}, preset_rows(preset)
         sizes = self.sizes[asked.scale]
-        makers = {"digits": lambda: digits(asked.seed), "fashion-mnist": lambda: clothes(sizes.learn, asked.seed)}
+        makers = {
+            "digits": lambda: digits(asked.seed),
+            "fashion-mnist": lambda: clothes(sizes.learn, sizes.test, asked.seed),
+        }
         sets = {name: makers[name]() for name in sizes.data}
         return sets, tuple(_unflipped(row) for row in rows_of(_asked_seeds(sizes, asked)))
 

@@ -63,16 +63,14 @@ def digits(seed: int) -> DistillSet:
     return DistillSet("digits", images.take(learn), images.take(test), source, "CC BY 4.0 (UCI)")
 
 
-def clothes(most: int, seed: int) -> DistillSet:
-    """Fashion-MNIST padded to 32 × 32: `most` of its 60,000 training pictures, as many of each class, all test ones.
+def clothes(most: int, most_tested: int, seed: int) -> DistillSet:
+    """Fashion-MNIST padded to 32 × 32: so many of its 60,000 training and 10,000 test pictures, all classes alike.
 
     Raises MissingAssetError with the command that brings it.
     """
     folder = find("fashion-mnist", check=True)
-    learn, test = (_clothes(folder, which) for which in ("train", "t10k"))
-    if most < len(learn):
-        rows, _ = split_classes(learn.labels, 1 - most / len(learn), seed)
-        learn = learn.take(rows)
+    learn = _some(_clothes(folder, "train"), most, seed)
+    test = _some(_clothes(folder, "t10k"), most_tested, seed)
     asset = asset_called("fashion-mnist")
     return DistillSet("fashion-mnist", learn, test, f"{asset.name}: train → t10k, padded to 32 px", asset.licence)
 
@@ -81,6 +79,13 @@ def _clothes(folder: Path, which: str) -> ImageSet:
     pictures = read_idx(folder / f"{which}-images-idx3-ubyte.gz")
     labels = read_idx(folder / f"{which}-labels-idx1-ubyte.gz").astype(np.int64)
     return ImageSet.of(padded(pictures, CLOTHES_SIZE)[..., None], labels, CLOTHES)
+
+
+def _some(images: ImageSet, most: int, seed: int) -> ImageSet:
+    if most >= len(images):
+        return images
+    rows, _ = split_classes(images.labels, 1 - most / len(images), seed)
+    return images.take(rows)
 
 
 def padded(pictures: Array, size: int) -> Array:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lightmeter.assets.saving import expect, load_model, save_model
+from lightmeter.condense.attempts import as_learnt
 from lightmeter.condense.image_set import ImageSet
 from lightmeter.condense.keeping import condensed_arrays, condensed_of
 from lightmeter.condense.protocol import Condensed, Condenser, Teacher
@@ -146,6 +147,7 @@ class Running:
     def _scored(self, row: Row, small: Condensed, seed: int) -> tuple[Array, Array, Cost]:
         """What one student knows at the end, its best, and its cost; kept."""
         whole = self.sets[row.data]
+        small = as_learnt(small)
         made = ImageSet.of(small.images, small.labels, whole.learn.classes)
         soft = "" if small.soft is None else hash_of(small.soft)
         told = [VERSION, made.fingerprint, soft, whole.test.fingerprint, row.protocol, row.student, seed]

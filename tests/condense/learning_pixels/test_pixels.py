@@ -143,3 +143,23 @@ def test_is_rebuilt_by_its_spec(name):
 def test_what_makes_no_sense_is_refused(wrong):
     with pytest.raises(InvalidValueError, match="must"):
         build(wrong, "condenser")
+
+
+@pytest.mark.parametrize("spec", ["dm/steps=2,batch=4,width=4", "idc/networks=1,inner=2,batch=4,width=4,factor=2"])
+def test_methods_say_what_they_cost(spec, stripes, material, monkeypatch):
+    """Pictures that are shown to networks, counted: those that slopes are taken of count three times, or six."""
+    from lightmeter.nets.student_conv import ConvNet
+
+    images, method, shown = stripes(6), build(spec, "condenser"), []
+    features = ConvNet.features
+
+    def counts(self, pixels):
+        twice = 2 if pixels.requires_grad and spec.startswith("idc") else 1
+        shown.append(len(pixels) * twice * (3 if torch.is_grad_enabled() else 1))
+        return features(self, pixels)
+
+    monkeypatch.setattr(ConvNet, "features", counts)
+    method.condense(material(images), 1, seed=0)
+    at_once = 64 - len(images)  # a batch for the network is at most the set
+    lacking = 3 * at_once * 2 if spec.startswith("idc") else 0
+    assert method.macs((8, 8, 1), 2, 1) == (sum(shown) + lacking) * random_net(images, 4, (0,)).macs

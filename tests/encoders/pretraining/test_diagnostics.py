@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from lightmeter.encoders.pretraining.diagnostics import conditioning_gap, diagnosed_codes, flicker, ranks
+from lightmeter.encoders.pretraining.diagnostics import (
+    conditioning_gap,
+    diagnosed_codes,
+    flicker,
+    ranks,
+    standing_windows,
+)
+from lightmeter.encoders.pretraining.tokenizer import seen_pixels
 from lightmeter.errors import InvalidValueError
+from lightmeter.parts import build
 
 
 def grid(*moments):
@@ -15,23 +23,44 @@ def grid(*moments):
 
 def test_use_of_codes():
     codes = grid((3, 3), (3, 5))
-    found = diagnosed_codes(codes, 8, np.zeros(codes.shape, bool))
+    found = diagnosed_codes(codes, 8, np.zeros(codes.shape, bool), grid((3, 3), (3, 3)))
     assert (found["count"], found["used"], found["most_used"]) == (8, 2, 0.75)
     assert found["perplexity"] == pytest.approx(np.exp(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25))))
-    assert found["flicker"] == 0.5
-    with pytest.raises(InvalidValueError, match="alike"):
-        diagnosed_codes(codes, 8, np.zeros((1, 2, 2, 1), bool))
+    assert found["flicker"] == 0.25
+    for moves, standing in ((np.zeros((1, 2, 2, 1), bool), codes), (np.zeros(codes.shape, bool), codes[:, :1])):
+        with pytest.raises(InvalidValueError, match="alike"):
+            diagnosed_codes(codes, 8, moves, standing)
 
 
 def test_flicker_is_of_places_that_stay():
-    codes, moves = grid((1, 1), (2, 1), (2, 4)), np.zeros((1, 3, 1, 2), bool)
-    assert flicker(codes, moves) == 0.5
-    moves[0, 1, 0, 0] = True  # the first place moves in the middle: both of its pairs are out
-    assert flicker(codes, moves) == 0.5
-    moves[0, 2, 0, 1] = True
-    assert flicker(codes, moves) == 0
-    assert flicker(codes, np.ones_like(moves)) is None
-    assert flicker(codes[:, :1], moves[:, :1]) is None, "one moment"
+    codes, standing = grid((1, 1), (2, 1), (2, 4)), grid((1, 1), (2, 2), (3, 3))
+    moves = np.zeros((1, 3, 1, 2), bool)
+    assert flicker(codes, standing, moves) == 0.5
+    moves[0, 2] = True
+    assert flicker(codes, standing, moves) == 0.25
+    moves[0, 1, 0, 1] = True
+    assert flicker(codes, standing, moves) == 0, "codes of two moments may differ"
+    assert flicker(codes, standing, np.ones_like(moves)) is None
+    assert flicker(codes[:, 1:2], standing[:, 1:2], moves[:, 1:2] & False) == 0.5, "one moment has a flicker too"
+
+
+def test_a_window_that_stands_still_does_not_flicker(footage):
+    """Whatever its codes say of the moment they are of; noise on it does."""
+    task = build("vqvae/frames=4,hiddens=8,layers=1,downsample=[2,4,4],dim=4,codes=16,of=frames").task(footage, seed=0)
+    with torch.no_grad():
+        latents = task.net.eval().latents(seen_pixels(torch.from_numpy(footage.learn[:, :4]), "frames"))
+        rows = latents.movedim(1, -1).flatten(0, -2)
+        task.net.codebook.embeddings.copy_(rows[:: len(rows) // 16][:16])
+    tokens = task.tokenizer()
+    windows = standing_windows(footage.learn[:, :4])
+    assert windows.shape == footage.learn[:, :4].shape
+    assert (windows == footage.learn[:, :1]).all()
+    codes, moves = tokens.codes(windows), np.zeros((len(windows), *tokens.grid), bool)
+    assert flicker(codes, tokens.codes(standing_windows(windows)), moves) == 0
+    assert (codes[:, 1:] != codes[:, :-1]).any(), "though its codes differ from moment to moment"
+    noise = np.random.default_rng(0).integers(0, 60, windows.shape, np.uint8)
+    noisy = np.minimum(windows, 195) + noise
+    assert flicker(tokens.codes(noisy), tokens.codes(standing_windows(noisy)), moves) > 0
 
 
 def test_ranks_are_pooled_over_pictures():

@@ -9,12 +9,15 @@ import pytest
 
 from lightmeter.assets.saving import load_model
 from lightmeter.encoders.dense_future import FutureCodesMaps
+from lightmeter.encoders.pretraining import running
 from lightmeter.encoders.pretraining.curve import Curve
 from lightmeter.encoders.pretraining.running import PretrainRun, pretrain
 from lightmeter.encoders.pretraining.sample_scores import first_windows, score_samples
 from lightmeter.encoders.pretraining.tokenizer import Tokenizer
+from lightmeter.encoders.pretraining.vqvae import VqVaeTask
+from lightmeter.encoders.pretraining.windows import Footage
 from lightmeter.engines.checkpoints import Checkpoints
-from lightmeter.errors import InvalidValueError, RejectedFileError
+from lightmeter.errors import InvalidValueError, MissingAssetError, RejectedFileError
 from lightmeter.parts import build
 
 VQVAE = build("vqvae/steps=6,batch=3,frames=4,hiddens=8,layers=1,downsample=[2,4,4],dim=4,codes=16")
@@ -64,6 +67,9 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(job, footage, tmp_path, mo
     assert not (tmp_path / "killed" / "run").exists()
     standing = pretrain(recipe, footage, tmp_path / "killed", quick(tokens))
     assert standing.again
+    cost = standing.about["cost"]
+    assert (cost["steps"], cost["calls"]) == (6, 2)
+    assert cost["cpu_s"] >= again.about["cost"]["cpu_s"] > 0
     assert len(seen) == 7, "a finished run is read"
     assert standing.curve.learnt == whole.curve.learnt
     assert standing.curve.scored == whole.curve.scored
@@ -86,6 +92,86 @@ def test_another_run_is_not_written_over(footage, tokens, tmp_path):
     anew = pretrain(longer, footage, tmp_path, quick(tokens, anew=True))
     assert (len(anew.curve.learnt), anew.again) == (8, False)
     assert not same(before, weights(tmp_path))
+
+
+def test_what_stands_there_stays_until_a_new_run_can_begin(footage, tokens, tmp_path):
+    """`anew` with what cannot be: the net, its curve and its tokens are still there afterwards."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    pretrain(FUTURE, footage, out, quick(tokens))
+    pretrain(dataclasses.replace(FUTURE, width=18, steps=1), footage, other, quick(tokens))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(InvalidValueError, match="must have tokens"):
+        pretrain(FUTURE, footage, out, quick(anew=True))
+    with pytest.raises(RejectedFileError, match="of a model must be"):
+        pretrain(FUTURE, footage, out, quick(tokens, anew=True, start=other))
+    with pytest.raises(MissingAssetError):
+        pretrain(FUTURE, footage, out, quick(tokens, anew=True, start=tmp_path / "nothing"))
+    for start in (out, out / "tokens"):
+        with pytest.raises(InvalidValueError, match="must lie outside of the folder that is written"):
+            pretrain(FUTURE, footage, out, quick(tokens, anew=True, start=start))
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert {"curve.jsonl", "model.json", "model.safetensors"} <= {path.name for path in before}
+
+
+def test_killed_while_it_saves(footage, tmp_path, monkeypatch):
+    """At any moment after the last step: the same call ends the run, and the folder is as that of a run left alone."""
+    recipe = dataclasses.replace(VQVAE, steps=2)
+    pretrain(recipe, footage, tmp_path / "whole", PretrainRun())
+    for kind, name in ((Curve, "draw"), (Checkpoints, "clear")):
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, name, _dies)
+            with pytest.raises(OSError, match="killed"):
+                pretrain(recipe, footage, tmp_path / name, PretrainRun())
+    assert not (tmp_path / "draw" / "model.json").exists(), "the net comes last"
+    for name in ("draw", "clear"):
+        made = pretrain(recipe, footage, tmp_path / name, PretrainRun())
+        assert made.again == (name == "clear")
+        assert made.about["cost"]["steps"] == 2
+        assert same(weights(tmp_path / "whole"), weights(tmp_path / name))
+        for file in ("curve.jsonl", "curve.png"):
+            assert (tmp_path / name / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+        assert not (tmp_path / name / "run").exists()
+
+
+def _dies(*_):
+    raise OSError("killed")
+
+
+def test_the_price_is_of_all_calls(footage, tmp_path, monkeypatch):
+    """Each call by its own clock, 10 s of CPU a step: stopped after 2 and after 4 of 6 steps, 60 s in all."""
+    clock = [0.0]
+    monkeypatch.setattr(running, "_clocks_s", lambda: (2 * clock[0], clock[0]))
+    monkeypatch.setattr(Checkpoints, "due", property(lambda self: True))
+    plain, left = VqVaeTask.loss, [2]
+
+    def slow(self, step):
+        if not left[0]:
+            raise OSError("killed")
+        left[0] -= 1
+        clock[0] += 10
+        return plain(self, step)
+
+    monkeypatch.setattr(VqVaeTask, "loss", slow)
+    for _ in range(2):
+        with pytest.raises(OSError, match="killed"):
+            pretrain(VQVAE, footage, tmp_path, quick())
+        left[0], clock[0] = 2, 1000.0
+    made = pretrain(VQVAE, footage, tmp_path, quick())
+    cost = made.about["cost"]
+    assert (cost["steps"], cost["calls"]) == (6, 3)
+    assert 40 < cost["cpu_s"] < 45, "40 s before, and what this call took by the meter"
+    assert 80 < cost["wall_s"] < 90
+    assert "read_bytes" not in cost, "not known of the calls before"
+
+
+def test_what_is_held_out_must_be_new(clips, footage, tmp_path):
+    """A net that learnt from all clips is no start for a run that holds some of them out."""
+    short = dataclasses.replace(VQVAE, steps=1)
+    pretrain(short, Footage.of(clips), tmp_path / "all", quick())
+    with pytest.raises(InvalidValueError, match="must be new to the net in"):
+        pretrain(short, footage, tmp_path / "out", quick(start=tmp_path / "all"))
+    pretrain(short, footage, tmp_path / "part", quick())
+    assert not pretrain(short, footage, tmp_path / "out", quick(start=tmp_path / "part")).again
 
 
 def test_a_run_starts_from_another(footage, tmp_path):
@@ -125,7 +211,11 @@ def test_what_lies_in_the_folder(footage, tokens, tmp_path):
     assert (about["kind"], about["pretraining"], about["seed"]) == ("future-codes", FUTURE.spec, 0)
     assert about["tokens"] == tokens.fingerprint
     assert about["cost"]["cpu_s"] > 0
-    assert about["figures"]["moving_nats"] == made.curve.last["moving_nats"]
+    assert about["figures"] == made.curve.last
+    for kind, row in (("learnt", rows[-2]), ("held_out", rows[-1])):
+        assert about["figures"][kind]["moving_nats"] == row["moving_nats"], kind
+    assert about["figures"]["learnt"]["nats"] != about["figures"]["held_out"]["nats"]
+    assert about["cost"]["calls"] == 1
     assert about["diagnostics"] == made.about["diagnostics"]
     assert pretrain(FUTURE, footage, tmp_path, PretrainRun(tokens)).about["diagnostics"] == about["diagnostics"]
     assert set(about["diagnostics"]) == {"codes", "effective_rank", "conditioning"}
@@ -166,4 +256,14 @@ def test_a_curve_of_means():
     assert made == [False, True, False, True, True]
     assert again.learnt == [{"step": 2, "loss": 1.5}, {"step": 4, "loss": 3.5}, {"step": 5, "loss": 5.0}]
     assert again.scored == [{"step": 2, "loss": 9.0}]
-    assert again.last == {"step": 5, "loss": 5.0}
+    assert again.last == {"learnt": {"loss": 5.0}, "held_out": {"loss": 9.0}}
+    assert Curve(2).last == {"learnt": {}, "held_out": {}}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"step": 1}', '{"kind": "learnt", "step": "x"}', "3"])
+def test_a_curve_of_a_stranger(tmp_path, text):
+    (tmp_path / "curve.jsonl").write_text(text)
+    with pytest.raises(RejectedFileError, match="must be the curve of a run"):
+        Curve(1).read(tmp_path / "curve.jsonl")
+    with pytest.raises(MissingAssetError, match="put it back, or train anew"):
+        Curve(1).read(tmp_path / "other.jsonl")

@@ -136,6 +136,24 @@ class TestFuture:
         assert told["nats"] == pytest.approx(nats.mean().item(), rel=1e-5)
         assert told["moving_nats"] == pytest.approx(nats[torch.from_numpy(moves)].mean().item(), rel=1e-5)
 
+    def test_smoothing_is_of_the_loss_alone(self, footage, tokens):
+        """By hand, a tenth of the target over all 16 codes; nats, scores and diagnostics stay plain."""
+        plain, smooth = (
+            dataclasses.replace(FUTURE, blank=1.0, motion=1.0, smoothing=each).task(footage, seed=4, tokens=tokens)
+            for each in (0.0, 0.1)
+        )
+        smooth.net.load_state_dict(plain.net.state_dict())
+        loss, told = smooth.loss(2)
+        assert told == plain.loss(2)[1]
+        frames = tokens.cut.batch_of(footage.learn, smooth.draw.windows(2))
+        chances = smooth.net(first_frames(frames)).log_softmax(-1)
+        expected = 0.9 * told["nats"] - 0.1 * chances.mean().item()
+        assert loss.item() == pytest.approx(expected, rel=1e-5)
+        assert abs(loss.item() - told["nats"]) > 1e-4
+        assert smooth.score() == plain.score()
+        windows = tokens.cut.batch_of(footage.held_out, tokens.cut.fixed(footage.held_out, 4))
+        assert smooth.diagnosed(windows) == plain.diagnosed(windows)
+
     def test_codes_that_are_known_are_not_asked_for(self, footage, tokens, monkeypatch):
         """Without blank windows, cells that are not hidden add nothing."""
         recipe = dataclasses.replace(FUTURE, blank=0.0, motion=1.0)

@@ -59,6 +59,14 @@ def test_a_folder_gives_it_back(tokens, clips, tmp_path):
     {"plan": {"hiddens": 8, "layers": 1, "downsample": [2, 4, 3], "dim": 4, "codes": 16}},
     {"plan": {"hiddens": 8, "layers": 1, "downsample": 4, "dim": 4, "codes": 16}},
     {"plan": {"hiddens": "8", "layers": 1, "downsample": [2, 4, 4], "dim": 4, "codes": 16}},
+    {"plan": {"hiddens": 8, "layers": True, "downsample": [2, 4, 4], "dim": 4, "codes": 16}},
+    {"plan": {"hiddens": 8, "layers": 2, "downsample": [2, 4, 4], "dim": 4, "codes": 16}},
+    {"plan": {"hiddens": 8, "layers": 10**12, "downsample": [2, 4, 4], "dim": 4, "codes": 16}},
+    {"plan": {"hiddens": 10**30, "layers": 1, "downsample": [2, 4, 4], "dim": 4, "codes": 16}},
+    {"plan": {"hiddens": 8, "layers": 1, "downsample": [2, 4, 1 << 4000], "dim": 4, "codes": 16}},
+    {"plan": {"hiddens": 8, "layers": 1, "downsample": [2, 4], "dim": 4, "codes": 16}},
+    {"plan": {"hiddens": 8, "layers": 1, "downsample": [2, 4, 4], "dim": 4, "codes": -1}},
+    {"of": ["changes"]}, {"frames": 3}, {"height": 10**18}, {"every": True},
 ])  # fmt: skip
 def test_a_broken_folder_is_refused(made, tmp_path, change):
     arrays, about = load_model(made)

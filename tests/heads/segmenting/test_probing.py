@@ -13,8 +13,9 @@ from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.heads.segmenting import probing
 from lightmeter.heads.segmenting.cells import Cell, CellResult, by_row, paired_intervals, pooled_scores
 from lightmeter.heads.segmenting.probed import Probed, probed_clips
-from lightmeter.heads.segmenting.probing import grid, run_cells
+from lightmeter.heads.segmenting.probing import IMAGE, SCRATCH, grid, run_cells
 from lightmeter.heads.segmenting.probing_once import drawn_rows, on_one_grid
+from lightmeter.heads.segmenting.resizing import resized_masks, resized_numbers
 from lightmeter.media.clip_set import labelled_frames, split_by_group
 from lightmeter.media.moving_shapes import moving_shapes
 from lightmeter.media.rle import Rle
@@ -73,16 +74,36 @@ def test_a_grid_begins_with_what_all_is_compared_with():
     assert controls == {
         ("", "", "mean"), ("pixels/patch=2", "linear-patch", "noise"), ("pixels/patch=2", "linear-patch", "shuffled"),
     }  # fmt: skip
-    assert {each.encoder for each in cells} == {"pixels/patch=2", "random/width=8", "random", ""}
-    assert {each.encoder for each in grid(["random"], ["fc-conv"])} == {"random", "pixels/patch=4", ""}
-    assert not any(each.control for each in grid(["pixels"], ["fc-conv"], controls=False))
+    assert {each.encoder for each in cells} == {"pixels/patch=2", "random/width=8", "random", IMAGE, SCRATCH[0], ""}
+    assert {each.encoder for each in grid(["random"], ["fc-conv"])} == {
+        "random", "pixels/patch=4", IMAGE, SCRATCH[0], "",
+    }  # fmt: skip
+    assert {(each.encoder, each.head) for each in grid(["pixels"], ["fc-conv"], controls=False)} == {
+        ("pixels", "fc-conv")
+    }
     of_depth = grid(["pixels"], ["fc-conv"], tasks=("depth",))
     assert {(each.head, each.control) for each in of_depth} == {("patch-ridge", ""), ("", "mean")}
+    assert {each.encoder for each in of_depth} == {"pixels", "random", IMAGE, ""}
+
+
+def test_learning_from_nothing_and_an_image_encoder_are_controls():
+    cells = grid(["random/width=8"], ["linear-patch", "fc-conv"], seeds=(0, 1), labels=(5,))
+    assert [(each.seed, each.labels) for each in cells if (each.encoder, each.head) == SCRATCH] == [(0, 5), (1, 5)]
+    assert {each.head for each in cells if each.encoder == SCRATCH[0]} == {SCRATCH[1]}
+    assert {each.head for each in cells if each.encoder == IMAGE} == {"linear-patch", "fc-conv"}
+    for own in ("dino/folder=/mine", "lite-maps/maps=[stage1]"):
+        assert IMAGE not in {each.encoder for each in grid(["random", own], ["fc-conv"])}, "the user's is in its place"
+
+
+def test_controls_learn(sets):
+    made = run_cells([robot(encoder=SCRATCH[0], head=SCRATCH[1]), robot(encoder=IMAGE)], *sets)
+    assert not any(each.refused for each in made)
+    assert made[0].cost.head_parameters > 100_000
 
 
 def test_weights_that_are_missing_leave_the_grid_whole():
     assert {each.encoder for each in grid(["dino/folder=/nowhere"], ["fc-conv"])} == {
-        "dino/folder=/nowhere", "pixels/patch=4", "random", "",
+        "dino/folder=/nowhere", "pixels/patch=4", "random", SCRATCH[0], "",
     }  # fmt: skip
 
 
@@ -183,6 +204,32 @@ def test_numbers_a_pixel(sets, task, measure, tmp_path):
     assert own[measure].value == pytest.approx(made[1].value)
     assert less[measure].value == pytest.approx(made[1].value - made[0].value)
     assert run_cells(cells, *sets, folder=tmp_path)[0].rows.dtype == np.float64
+
+
+@pytest.mark.parametrize("size", [16, 18, 33])
+@pytest.mark.parametrize("encoder", ["pixels/patch=4", IMAGE])
+def test_numbers_of_encoders_that_take_another_size(encoder, size):
+    """What is the same everywhere is answered exactly, in the truth's own units, at the truth's own size."""
+    clips = moving_shapes(8, frames=2, size=size, seed=0)
+    flow = np.broadcast_to(np.float16([2.0, -1.0]), clips.flow.shape)
+    depth = np.full_like(clips.depth, 1.5)
+    whole = probed_clips(replace(clips, flow=flow, depth=depth), ["depth", "flow"], seed=0)
+    rest, test = split_by_group(whole.groups, count=2, seed=0)
+    cells = [Cell(encoder, "patch-ridge", "", task=task) for task in ("depth", "flow")]
+    for each in run_cells(cells, whole.take(rest), None, whole.take(test)):
+        assert not each.refused
+        assert each.value == pytest.approx(0, abs=1e-6)
+        assert (each.quality["height"], each.quality["width"]) == (size, size)
+
+
+@pytest.mark.parametrize("kinds", [(), (2,)])
+def test_numbers_there_and_back(kinds):
+    numbers = np.random.default_rng(0).normal(size=(2, 5, 7, *kinds)).astype(np.float32)
+    twice = resized_masks(numbers, 10, 14)
+    assert twice.shape == (2, 10, 14, *kinds)
+    np.testing.assert_array_equal(twice[:, 1::2, ::2], numbers)
+    np.testing.assert_allclose(resized_numbers(twice, 5, 7), numbers, rtol=1e-6)
+    assert resized_numbers(numbers, 5, 7) is numbers
 
 
 def test_the_mean_depth_by_hand(sets):

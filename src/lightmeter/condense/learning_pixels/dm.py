@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lightmeter.condense.image_set import ImageSet
-from lightmeter.condense.learning_pixels.networks import changed_alike, check_changes, random_net
+from lightmeter.condense.learning_pixels.networks import changed_alike, check_changes, net_macs, random_net
 from lightmeter.condense.learning_pixels.pixels import (
     ClassBatches,
     PixelLearner,
@@ -34,7 +34,8 @@ class Dm(Spelled):
     """Distribution matching: at every step a new random ConvNet sees real and made pictures, changed in the same way.
 
     start: a method that keeps pictures of the set, such as `herding`
-    steps, batch (real pictures of a class at a step), width: 20,000, 256 and 128 are published
+    steps, batch (real pictures of a class at a step), width: 20,000, 256 and 128 are published (`DM_PUBLISHED`), the
+    default is for small pictures on a CPU
     lr, momentum: of SGD on standardised pixels · changes: of `scoring.siamese.CHANGES`, [] for none
 
     Cost: steps · classes · (batch + 3 · per_class) runs of the network a picture.
@@ -43,8 +44,8 @@ class Dm(Spelled):
     """
 
     start: Condenser = field(default_factory=Random)
-    steps: int = 500
-    batch: int = 64
+    steps: int = 200
+    batch: int = 32
     width: int = 32
     lr: float = 1.0
     momentum: float = 0.5
@@ -79,6 +80,14 @@ class Dm(Spelled):
 
         learner = PixelRun(material, self.spec, per_class, seed).take(make)
         return Condensed(pictures(from_standard(learner.pixels)), labels_of(images, per_class))
+
+    def macs(self, shape: tuple[int, int, int], classes: int, per_class: int) -> float:
+        """Multiply-accumulates of one run, slopes counted as twice the way forth.  shape: [H, W, C]"""
+        return self.steps * classes * (self.batch + 3 * per_class) * net_macs(shape, classes, self.width)
+
+
+DM_PUBLISHED = Dm(steps=20_000, batch=256, width=128)
+"""As published."""
 
 
 def means_apart(real: Tensor, made: Tensor) -> Tensor:

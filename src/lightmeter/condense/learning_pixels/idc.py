@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from lightmeter.condense.image_set import ImageSet
-from lightmeter.condense.learning_pixels.networks import changed_alike, changed_apart, check_changes, random_net
+from lightmeter.condense.learning_pixels.networks import (
+    changed_alike,
+    changed_apart,
+    check_changes,
+    net_macs,
+    random_net,
+)
 from lightmeter.condense.learning_pixels.pixels import (
     ClassBatches,
     PixelLearner,
@@ -45,9 +51,10 @@ class Idc(Spelled):
     factor: each picture holds factor × factor small ones, which are enlarged before they are learnt from (`opened`);
     1 is IDC-I · start: a method that keeps pictures of the set
     networks, inner, net_steps: new networks, steps of the pixels on each, and batches of 64 that the network learns
-    from after each of these; 2,000 · 100 · 8 are published for 28 and 32 px, the default is a short schedule
+    from after each of these; 2,000 · 100 · 8 are published for 28 and 32 px (`IDC_PUBLISHED`), the default is short
     batch: real pictures of a class at a step · most: made ones · width: of the ConvNet, 128 published
-    lr, momentum: of SGD on pixels of 0..1; lr for 10 pictures a class of 32 × 32, it grows with their pixels
+    lr, momentum: of SGD on pixels of 0..1; lr for 10 pictures a class of 32 × 32, it grows with their pixels; 0.0001 is
+    published, with which a short schedule gets nowhere
     metric: how slopes are compared
     changes: of `scoring.siamese.CHANGES`, [] for
     none, the same for real and made ones
@@ -60,13 +67,13 @@ class Idc(Spelled):
 
     factor: int = 1
     start: Condenser = field(default_factory=Random)
-    networks: int = 20
+    networks: int = 10
     inner: int = 10
-    net_steps: int = 2
-    batch: int = 64
+    net_steps: int = 1
+    batch: int = 32
     most: int = 128
     width: int = 32
-    lr: float = 1e-4
+    lr: float = 0.03
     momentum: float = 0.5
     metric: Metric = "l1"
     changes: tuple[str, ...] = ("color", "crop", "cutout")
@@ -116,6 +123,16 @@ class Idc(Spelled):
         whole = np.tile(np.array([0, 0, *images.size]), (parts, 1))
         cells = mosaic_cells(*images.size, self.factor)
         return np.stack([mosaic(images, each, whole, cells) for each in rows.reshape(-1, parts)])
+
+    def macs(self, shape: tuple[int, int, int], classes: int, per_class: int) -> float:
+        """Multiply-accumulates of one run: slopes twice the way forth, theirs as much again.  shape: [H, W, C]"""
+        made = min(per_class * self.factor**2, self.most)
+        shown = classes * (3 * self.batch + 6 * made) + 3 * _NET_BATCH * self.net_steps
+        return self.networks * self.inner * shown * net_macs(shape, classes, self.width)
+
+
+IDC_PUBLISHED = Idc(networks=2000, inner=100, net_steps=8, batch=64, width=128, lr=1e-4)
+"""As published for Fashion-MNIST, as IDC-I; `dataclasses.replace(IDC_PUBLISHED, factor=2)` is IDC."""
 
 
 def slopes_apart(real: Sequence[Tensor], made: Sequence[Tensor], metric: Metric = "l1") -> Tensor:

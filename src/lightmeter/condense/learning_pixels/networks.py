@@ -30,8 +30,16 @@ def depth_for(size: tuple[int, int]) -> int:
 def random_net(images: ImageSet, width: int, seeds: tuple[int, ...]) -> Any:
     """A ConvNet with instance norm that has learnt nothing: `features` and logits of the set's pictures."""
     seed = int(np.random.SeedSequence((_NET, *seeds)).generate_state(1)[0])
-    student = ConvNetStudent(depth_for(images.size), width)
-    return student.net(images.images.shape[-1], len(images.classes), images.size, seed=seed)
+    return _net(images.images.shape[1:], len(images.classes), width, seed)
+
+
+def net_macs(shape: tuple[int, int, int], classes: int, width: int) -> float:
+    """Multiply-accumulates of such a network for one picture, [H, W, C]."""
+    return float(_net(shape, classes, width, 0).macs)
+
+
+def _net(shape: tuple[int, int, int], classes: int, width: int, seed: int) -> Any:
+    return ConvNetStudent(depth_for(shape[:2]), width).net(shape[2], classes, shape[:2], seed=seed)
 
 
 class Alike(np.random.Generator):
@@ -66,7 +74,7 @@ def changed_alike(
     if not changes:
         return real, made
     both = siamese(torch.cat([real, made]), Alike(np.random.PCG64((_CHANGE, *seeds))), changes)
-    return both[: len(real)], both[len(real) :]
+    return both[: len(real)].detach(), both[len(real) :]
 
 
 def changed_apart(pixels: Tensor, changes: tuple[str, ...], seeds: tuple[int, ...]) -> Tensor:

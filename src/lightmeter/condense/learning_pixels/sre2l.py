@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightmeter.condense.image_set import ImageSet
-from lightmeter.condense.learning_pixels.networks import depth_for
+from lightmeter.condense.learning_pixels.networks import depth_for, net_macs
 from lightmeter.condense.learning_pixels.pixels import (
     PixelLearner,
     PixelRun,
@@ -34,34 +34,39 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_SQUEEZED_AT_ONCE = 64
+"""Of `scoring.fit_teacher`."""
+
+
 @dataclass(frozen=True)
 class Sre2l(Spelled):
     """Squeeze, recover, relabel: from noise, pictures of which a network with batch norm says what they are to be of.
 
-    steps: of Adam on each batch of pictures; 1,000 to 4,000 are published · batch: pictures recovered together, every
-    class as often as it can be, for what the network has seen holds of batches · lr: falls as a cosine
+    steps: of Adam on each batch of pictures; 1,000 to 4,000 are published (`SRE2L_PUBLISHED`) · lr: falls as a cosine
+    batch: pictures recovered together, of every class as many, for what the network has seen holds of batches
     statistics: weight of what batch norms have seen, `first` times as much of the first one · smooth: of differences
     between neighbours · small: of the pixels' length
-    least: smallest share of the area that a step's crop has, 1: no crop · flip: mirrored half of the time
-    jitter: most pixels that a picture is rolled by · width, squeeze: of the ConvNet, and steps that it learns for
+    least: smallest share of the area that a step's crop has, 0.08 published for ImageNet; 1: no crop
+    flip: whether pictures are mirrored half of the time, while the network learns too · jitter: most pixels of a roll
+    width, squeeze: of the ConvNet, and steps that it learns for
 
     `soft` are the network's own shares for the recovered pictures as they are; protocol `rded` asks a teacher about
     every view instead, as published.
     Cost: classes · per_class · steps · 3 runs of the network a picture, and squeezing (`scoring.fit_teacher`).
     Source: Yin, Xing and Shen, "Squeeze, recover and relabel", NeurIPS 2023, arXiv:2306.13092, with the authors'
-    settings for CIFAR-100. Ours: a ConvNet squeezes, and crops are at least a quarter, for pictures are small.
+    settings for CIFAR-100, which rolls and does not crop. Ours: a ConvNet squeezes.
     """
 
-    steps: int = 1000
+    steps: int = 300
     batch: int = 100
     lr: float = 0.1
     statistics: float = 0.05
     first: float = 10.0
     smooth: float = 1e-4
     small: float = 1e-5
-    least: float = 0.25
+    least: float = 1.0
     flip: bool = False
-    jitter: int = 1
+    jitter: int = 2
     width: int = 32
     squeeze: int = 1200
 
@@ -128,6 +133,18 @@ class Sre2l(Spelled):
             lambda step: rate_at(step, self.steps, lr=self.lr), seed, after=clamp_standard, betas=(0.5, 0.9),
         )  # fmt: skip
         return learner, self.steps
+
+    def macs(self, shape: tuple[int, int, int], classes: int, per_class: int) -> float:
+        """Multiply-accumulates of one run, slopes counted as twice the way forth.  shape: [H, W, C]"""
+        return (
+            3
+            * net_macs(shape, classes, self.width)
+            * (classes * per_class * self.steps + _SQUEEZED_AT_ONCE * self.squeeze)
+        )
+
+
+SRE2L_PUBLISHED = Sre2l(steps=1000, jitter=4)
+"""As published for CIFAR-100, but for the network."""
 
 
 def even_batches(labels: Array, batch: int) -> list[Array]:

@@ -93,7 +93,7 @@ def fit_teacher(
     AdamW at 0.002, falling as a cosine to 0, batches of 64, pictures moved by up to an eighth of their side and, with
     `flip`, half of them mirrored. Stopped or killed, it goes on where it was: checkpoints stand in `folder` until it
     ends. Same set, same seed: the same bits.
-    Cost: 3 · steps · 64 · MACs of the student: at 32 px about 50 CPU-s with the defaults.
+    Cost: 3 · steps · 64 · MACs of the student: at 32 px about 60 CPU-s with the defaults.
     Raises InvalidValueError for pictures that are too small for the student.
     """
     made: Student = build(student, "student")

@@ -11,6 +11,7 @@ import numpy as np
 
 from lightmeter.assets.files import write_whole
 from lightmeter.assets.saving import expect
+from lightmeter.errors import MissingAssetError, RejectedFileError
 from lightmeter.types import Array
 
 Row = dict[str, float]
@@ -46,9 +47,9 @@ class Curve:
             self.scored.append({"step": float(done), **figures})
 
     @property
-    def last(self) -> Row:
-        """The newest row of what was learnt, with what was scored last."""
-        return {**(self.scored[-1] if self.scored else {}), **(self.learnt[-1] if self.learnt else {})}
+    def last(self) -> dict[str, Row]:
+        """The newest figures, without their step: means over steps of what was `learnt`, and what was `held_out`."""
+        return {"learnt": _figures(self.learnt), "held_out": _figures(self.scored)}
 
     def state(self) -> dict[str, Array]:
         """All of it, as arrays."""
@@ -74,12 +75,21 @@ class Curve:
         write_whole(path, "\n".join(lines) + "\n" if lines else "")
 
     def read(self, path: Path) -> None:
-        """Take up what `write` wrote."""
-        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        self.learnt, self.scored = (
-            [{name: float(each) for name, each in row.items() if name != "kind"} for row in rows if row["kind"] == kind]
-            for kind in ("learnt", "scored")
-        )
+        """Take up what `write` wrote.  Raises MissingAssetError where it is not there, RejectedFileError for others."""
+        if not path.is_file():
+            raise MissingAssetError(f"{path} is not there: put it back, or train anew")
+        try:
+            rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+            self.learnt, self.scored = (
+                [
+                    {name: float(each) for name, each in row.items() if name != "kind"}
+                    for row in rows
+                    if row["kind"] == kind
+                ]
+                for kind in ("learnt", "scored")
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise RejectedFileError("damaged", f"{path} must be the curve of a run: {str(error)[:200]}") from error
 
     def draw(self, path: Path, title: str) -> None:
         """As PNG: the loss by step, learnt from and, where it is scored, held out."""
@@ -91,6 +101,10 @@ class Curve:
         }
         curves = {name: points for name, points in curves.items() if points[0]}
         curves_png(curves, path, x_label="step", y_label="loss", title=title)
+
+
+def _figures(rows: list[Row]) -> Row:
+    return {name: value for name, value in rows[-1].items() if name != "step"} if rows else {}
 
 
 def _rows(found: Mapping[str, Array], prefix: str) -> list[Row]:

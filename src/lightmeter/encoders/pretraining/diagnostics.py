@@ -18,33 +18,42 @@ Nats = Callable[[slice, "Tensor"], "Tensor"]
 """(which windows, what is taken for their first frames float [b, 3, H, W]) → nats of each cell, [b, T', h, w]"""
 
 
-def diagnosed_codes(codes: Array, count: int, moves: Array) -> dict[str, float]:
+def diagnosed_codes(codes: Array, count: int, moves: Array, standing: Array) -> dict[str, float]:
     """How a codebook is used: int64 [B, T', h, w] of `count` codes, bool [B, T', h, w] which cells move.
 
+    standing: codes of the same windows if their first frames stayed (`standing_windows`)
     used: codes that occur · perplexity: exp of their entropy, 1..count · most_used: share of the commonest
-    flicker: see `flicker`, where a window has more than one moment
+    flicker: see `flicker`, where a place is still
     """
-    if codes.size == 0 or codes.shape != moves.shape:
-        raise InvalidValueError(f"codes and moves must be alike and not empty, got {codes.shape} and {moves.shape}")
+    if codes.size == 0 or codes.shape != moves.shape or codes.shape != standing.shape:
+        raise InvalidValueError(
+            f"codes, moves and standing must be alike and not empty, got {codes.shape}, {moves.shape} and "
+            f"{standing.shape}"
+        )
     counts = np.bincount(codes.ravel(), minlength=count)
     shares = counts[counts > 0] / counts.sum()
     made = {
         "count": float(count), "used": float((counts > 0).sum()),
         "perplexity": float(np.exp(-(shares * np.log(shares)).sum())), "most_used": float(shares.max()),
     }  # fmt: skip
-    found = flicker(codes, moves)
+    found = flicker(codes, standing, moves)
     return made if found is None else {**made, "flicker": found}
 
 
-def flicker(codes: Array, moves: Array) -> float | None:
-    """How often a place where nothing moves is told by another code a moment later: a share, 0 is best.
+def standing_windows(windows: Array) -> Array:
+    """The first frame for ever: uint8 [B, T, H, W, 3] → the same shape."""
+    return np.repeat(windows[:, :1], windows.shape[1], 1)
 
-    Of pairs of successive moments at a place, both still, those whose codes differ; None where there is no such pair.
-    Codes that flicker are noise that a predictor of codes is made to learn.
+
+def flicker(codes: Array, standing: Array, moves: Array) -> float | None:
+    """How often a place where nothing moves has another code than if the whole window stood still: a share, 0 is best.
+
+    codes, standing: int64 [B, T', h, w] of windows and of `standing_windows` of them · moves: bool, the same shape
+    None where everything moves. What differs comes of noise, or of what moves nearby, as far as a code sees.
+    Codes of two moments are not compared: paddings let a code say which moment it is of, so that still places change
+    theirs from one to the next where nothing flickers at all.
     """
-    still = ~moves[:, 1:] & ~moves[:, :-1]
-    changed = codes[:, 1:] != codes[:, :-1]
-    return float(changed[still].mean()) if still.any() else None
+    return float((codes != standing)[~moves].mean()) if not moves.all() else None
 
 
 def ranks(maps: Iterable[Mapping[str, Tensor]]) -> dict[str, float]:

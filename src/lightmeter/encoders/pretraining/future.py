@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lightmeter.encoders.dense_future import save_future_codes
 from lightmeter.encoders.pretraining.cells import Cells, NatSums, check_tokens, first_frames, moving_cells
-from lightmeter.encoders.pretraining.diagnostics import conditioning_gap, diagnosed_codes, ranks
+from lightmeter.encoders.pretraining.diagnostics import conditioning_gap, diagnosed_codes, ranks, standing_windows
 from lightmeter.encoders.pretraining.sampling import FutureSampler
 from lightmeter.encoders.pretraining.schedule import Scheduled
 from lightmeter.encoders.pretraining.tokenizer import TOKENS, Tokenizer
@@ -88,8 +88,9 @@ class FutureTask:
         self.macs = plan.macs()
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Weighted mean of the cross-entropy in nats over hidden cells."""
+        """Weighted mean of the cross-entropy over hidden cells, targets smoothed; the nats beside it are plain."""
         import torch
+        from torch.nn import functional
 
         from lightmeter.nets.masked_decoding import drawn_hidden
 
@@ -97,48 +98,57 @@ class FutureTask:
         frames = self.tokens.cut.batch_of(self.footage.learn, windows)
         hidden = drawn_hidden(len(windows), self.tokens.grid)
         hidden |= (torch.rand(len(windows)) < self.recipe.blank)[:, None, None, None]
+        hidden = hidden.to(self.device)
         self.net.train()
-        nats, moves = self._nats(frames, self.cells.codes(frames, windows), hidden.to(self.device))
-        weights = torch.where(moves, self.recipe.motion, 1.0)[hidden.to(self.device)]
-        hit = nats[hidden.to(self.device)]
-        told = {
-            "nats": hit.mean(),
-            "moving_nats": nats[moves].sum() / (moves & hidden.to(self.device)).sum().clamp(min=1),
-        }
-        return (weights * hit).sum() / weights.sum(), {name: float(each.detach()) for name, each in told.items()}
+        logits, known = self._asked(frames, self.cells.codes(frames, windows), hidden)
+        nats, smoothing = functional.cross_entropy(logits, known, reduction="none"), self.recipe.smoothing
+        terms = nats
+        if smoothing:
+            terms = functional.cross_entropy(logits, known, reduction="none", label_smoothing=smoothing)
+        moves = self._moves(frames)[hidden]
+        weights = torch.where(moves, self.recipe.motion, 1.0)
+        told = {"nats": nats.mean(), "moving_nats": nats[moves].sum() / moves.sum().clamp(min=1)}
+        return (weights * terms).sum() / weights.sum(), {name: float(each.detach()) for name, each in told.items()}
 
-    def _nats(self, frames: Array, codes: Array, hidden: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of each cell, 0 where it is not hidden, and whether it moves: [B, T', h, w].
+    def _asked(self, frames: Array, codes: Array, hidden: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits [n, K] of the n cells that are hidden, and their codes [n].
 
         seen: what is taken for the first frames, where these are not
         """
         import torch
-        from torch.nn import functional
 
         known = torch.from_numpy(codes).to(self.device)
         logits = self.net(first_frames(frames, self.device) if seen is None else seen, known, hidden)
-        nats = functional.cross_entropy(
-            logits[hidden], known[hidden], reduction="none", label_smoothing=self.recipe.smoothing
-        )
-        moves = torch.from_numpy(moving_cells(frames, self.tokens.grid, self.recipe.still)).to(self.device)
-        return torch.zeros_like(logits[..., 0]).masked_scatter(hidden, nats), moves
+        return logits[hidden], known[hidden]
+
+    def _nats(self, frames: Array, codes: Array, seen: Tensor | None = None) -> Tensor:
+        """Cross-entropy of each cell where all are hidden, [B, T', h, w]."""
+        import torch
+        from torch.nn import functional
+
+        hidden = torch.ones(codes.shape, dtype=torch.bool, device=self.device)
+        return functional.cross_entropy(*self._asked(frames, codes, hidden, seen), reduction="none").view(codes.shape)
+
+    def _moves(self, frames: Array) -> Tensor:
+        import torch
+
+        return torch.from_numpy(moving_cells(frames, self.tokens.grid, self.recipe.still)).to(self.device)
 
     def score(self) -> dict[str, float]:
-        """On windows held out, everything hidden: the same loss, and the nats a cell, of all and of those that move."""
+        """On windows held out, all hidden: nats a cell, of all and of those that move; `loss`: weighed as they are."""
         clips = self.footage.held_out
         if clips is None:
             return {}
         import torch
 
         windows = self.tokens.cut.fixed(clips, _SCORED)
-        hidden = torch.ones((1, *self.tokens.grid), dtype=torch.bool, device=self.device)
         sums = NatSums()
         self.net.eval()
         with torch.inference_mode():
             for window in windows:
                 frames = self.tokens.cut.batch_of(clips, [window])
-                nats, moves = self._nats(frames, self.cells.codes(frames, [window], held_out=True), hidden)
-                sums.add(nats, moves)
+                nats = self._nats(frames, self.cells.codes(frames, [window], held_out=True))
+                sums.add(nats, self._moves(frames))
         return sums.result(self.recipe.motion)
 
     def diagnosed(self, windows: Array) -> dict[str, Any]:
@@ -148,17 +158,16 @@ class FutureTask:
         self.net.eval()
         codes = self.tokens.codes(windows)
         moves = moving_cells(windows, self.tokens.grid, self.recipe.still)
-        hidden = torch.ones((1, *self.tokens.grid), dtype=torch.bool, device=self.device)
 
         def nats(rows: slice, seen: Tensor) -> Tensor:
-            return self._nats(windows[rows], codes[rows], hidden, seen)[0]
+            return self._nats(windows[rows], codes[rows], seen)
 
         with torch.inference_mode():
             seen = first_frames(windows, self.device)
             maps = (self.net.maps(each[None]) for each in seen)
             named = ({f"stride{stride}": each for stride, each in made.items()} for made in maps)
             return {
-                "codes": diagnosed_codes(codes, self.tokens.count, moves),
+                "codes": diagnosed_codes(codes, self.tokens.count, moves, self.tokens.codes(standing_windows(windows))),
                 "effective_rank": ranks(named),
                 "conditioning": conditioning_gap(nats, seen, moves),
             }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightmeter.encoders.pretraining.cells import Cells, NatSums, check_tokens, first_frames, moving_cells
-from lightmeter.encoders.pretraining.diagnostics import conditioning_gap, diagnosed_codes, ranks
+from lightmeter.encoders.pretraining.diagnostics import conditioning_gap, diagnosed_codes, ranks, standing_windows
 from lightmeter.encoders.pretraining.prior_files import save_prior
 from lightmeter.encoders.pretraining.sampling import PriorSampler
 from lightmeter.encoders.pretraining.schedule import Scheduled
@@ -148,7 +148,7 @@ class PriorTask:
             maps = (self.net.resnet.stages(each[None, :, None]) for each in seen)
             named = ({f"group{at}": each[:, :, 0] for at, each in enumerate(stages, 1)} for stages in maps)
             return {
-                "codes": diagnosed_codes(codes, self.tokens.count, moves),
+                "codes": diagnosed_codes(codes, self.tokens.count, moves, self.tokens.codes(standing_windows(windows))),
                 "effective_rank": ranks(named),
                 "conditioning": conditioning_gap(nats, seen, moves),
             }

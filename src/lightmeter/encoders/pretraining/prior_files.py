@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightmeter.assets.saving import load_model, save_model
+from lightmeter.assets.saving import insist, load_model, save_model
 from lightmeter.encoders.pretraining.tokenizer import TOKENS, Tokenizer, filled
-from lightmeter.errors import InvalidValueError, RejectedFileError
+from lightmeter.encoders.saved_net import saved_plan
+from lightmeter.errors import RejectedFileError
 from lightmeter.parts import need
 
 KIND = "prior"
@@ -34,25 +35,25 @@ def load_prior(folder: Path | str) -> tuple[Tokenizer, Any]:
     plan = _plan(about)
     if (plan.grid, plan.codes, plan.dim) != (tokens.grid, tokens.count, tokens.net.plan.dim):
         raise RejectedFileError("damaged", f"the prior and the tokens of {folder} must go together: pretrain it again")
-    return tokens, filled(partial(_flat, plan), arrays)
+    return tokens, filled(partial(_flat, plan), arrays, _layers(plan))
 
 
 def _plan(about: Mapping[str, Any]) -> Any:
-    from lightmeter.nets.frame_resnet import FrameResNetPlan
     from lightmeter.nets.video_prior import PriorPlan
 
-    plan: Any = about.get("plan")
-    if about.get("kind") != KIND or not isinstance(plan, dict):
+    if about.get("kind") != KIND:
         raise RejectedFileError("damaged", f"the folder must hold a {KIND} with its plan, got {str(about)[:80]}")
-    try:
-        inner = FrameResNetPlan(**_tuples(plan["conditioner"]))
-        return PriorPlan(**{**_tuples(plan), "conditioner": inner})
-    except (TypeError, ValueError, KeyError, AttributeError, InvalidValueError) as error:
-        raise RejectedFileError("damaged", f"the plan of a {KIND} must fit: {str(error)[:200]}") from error
+    plan = saved_plan(PriorPlan, about.get("plan"), KIND)
+    insist(plan.conditioner is not None, f"the plan of a {KIND} must have a conditioner, got none")
+    return plan
 
 
-def _tuples(plan: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(each) if isinstance(each, list) else each for name, each in plan.items()}
+def _layers(plan: Any) -> dict[str, int]:
+    """How many blocks there are of every sort, as `unfilled` has it."""
+    groups = {
+        f"resnet.group{at}.blocks.{{}}.conv1.weight": each - 1 for at, each in enumerate(plan.conditioner.layers, 1)
+    }
+    return {"attn_stack.attn_nets.{}.pre_attn_norm.g": plan.layers, **groups}
 
 
 def _flat(plan: Any) -> Any:

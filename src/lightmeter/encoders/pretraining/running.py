@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lightmeter.assets.saving import ABOUT, ARRAYS, expect, load_model
 from lightmeter.encoders.pretraining.curve import Curve, Row
 from lightmeter.encoders.pretraining.sample_scores import first_windows, score_samples, write_strip
@@ -19,8 +21,8 @@ from lightmeter.encoders.runtime import threads
 from lightmeter.engines.checkpoints import Checkpoints, differences
 from lightmeter.engines.steps import take_steps
 from lightmeter.engines.stop import Stop
-from lightmeter.errors import InvalidValueError
-from lightmeter.meter.cost import measure
+from lightmeter.errors import InvalidValueError, MissingAssetError
+from lightmeter.meter.cost import Cost, measure
 from lightmeter.meter.record import hash_of
 from lightmeter.parts import need
 from lightmeter.types import Array
@@ -36,13 +38,13 @@ _LOOKED_AT = 8
 class Told:
     """How a run goes, once or twice a second, and at the end.
 
-    step, steps: done and in all · began: steps that an earlier call had done · figures: the newest
+    step, steps: done and in all · began: steps that an earlier call had done · figures: the newest, as `Curve.last`
     """
 
     step: int
     steps: int
     began: int
-    figures: Mapping[str, float]
+    figures: Mapping[str, Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,42 +81,50 @@ def pretrain(recipe: Pretraining, footage: Footage, out: Path, run: PretrainRun 
     """Learn, and keep the net in a folder with its curve and a strip; stopped or killed, the same call goes on.
 
     Checkpoints stand in OUT/run until the net does. Same everything, same seed: same bits, on one thread of one kind of
-    machine. A net of another run that stands in OUT is not overwritten, unless `anew`. More steps are another run (the
-    rate falls over all of them): `start` from the folder of the one before, into another one.
+    machine. A net of another run that stands in OUT is not overwritten, unless `anew`, and then only once all that the
+    new run needs is there. More steps are another run (the rate falls over all of them): `start` from the folder of the
+    one before, into another one.
+    `about["cost"]` is that of all calls together: see `_Spent`.
     Raises InvalidValueError.  Cost: three times `task.macs` a window and step, and the tokenizer's.
     """
     run = run or PretrainRun()
     torch = need("torch", "torch")
     torch.set_num_threads(threads())
-    if run.anew:
-        _clear(out)
+    if run.start is not None:
+        check_outside("start (--from)", run.start, out)
     devices = [0] if run.device == "cuda" else []
     with torch.random.fork_rng(devices=devices), Stop() as stop:
         torch.manual_seed(run.seed)
         task: Task = recipe.task(footage, seed=run.seed, tokens=run.tokens, device=run.device)
         identity = _identity(recipe, footage, run)
         learner = _Learner(task, recipe, run)
-        if (out / ABOUT).is_file():
+        if (out / ABOUT).is_file() and not run.anew:
             return _standing(out, identity, learner)
         if run.start is not None:
-            _begin_with(task.net, run.start)
+            _begin_with(task.net, run.start, footage)
+        if run.anew:
+            _clear(out)
         return _learnt(learner, out, identity, run, stop)
 
 
 def _learnt(learner: _Learner, out: Path, identity: Mapping[str, Any], run: PretrainRun, stop: Stop) -> Pretrained:
     checkpoints = Checkpoints(out / RUN, identity, run.checkpoint_s)
     teller = _Teller(learner, run.tell)
+    learner.spent.begin()
     with measure() as meter:
         take_steps(learner, learner.recipe.steps, stop, checkpoints=checkpoints, tell=teller)
     learner.finish()
-    cost = {**meter.cost.as_json(), "steps": learner.recipe.steps - teller.began}
+    cost = {
+        **learner.spent.with_this(meter.cost).as_json(),
+        "steps": learner.recipe.steps,
+        "calls": learner.spent.calls,
+    }
     told = _looked_at(learner.task, out) if run.report else {}
-    figures = {name: value for name, value in learner.curve.last.items() if name != "step"}
-    about = {**identity, "figures": figures, "cost": cost, "macs": learner.task.macs, **told}
-    learner.task.save(out, about)
+    about = {**identity, "figures": learner.curve.last, "cost": cost, "macs": learner.task.macs, **told}
     learner.curve.write(out / CURVE)
     if run.report:
         learner.curve.draw(out / CURVE_PICTURE, learner.recipe.spec.partition("/")[0])
+    learner.task.save(out, about)  # last: killed before it, the run ends once more from its last state
     checkpoints.clear()
     return Pretrained(out, about, learner.curve, learner.task, again=False)
 
@@ -129,6 +139,43 @@ def _looked_at(task: Task, out: Path) -> dict[str, Any]:
     return {"diagnostics": task.diagnosed(windows), "samples": score_samples(windows, made)}
 
 
+class _Spent:
+    """What a run takes, over all its calls; kept in its checkpoints.
+
+    Seconds add up. Steps that a kill threw away are not among them. What a checkpoint does not know of earlier calls
+    (bytes read, the GPU's time) is unknown for the whole; peaks are of the last call.
+    """
+
+    def __init__(self) -> None:
+        self.calls = 1
+        self._before_s = (0.0, 0.0)
+        self._began_s = _clocks_s()
+
+    def begin(self) -> None:
+        """This call's work begins."""
+        self._began_s = _clocks_s()
+
+    def state(self) -> dict[str, Array]:
+        """Seconds by the clock and of CPU so far, and how many calls there were."""
+        so_far_s = [
+            was + now - began for was, now, began in zip(self._before_s, _clocks_s(), self._began_s, strict=True)
+        ]
+        return {"spent": np.array([*so_far_s, float(self.calls)])}
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Go on from what `state` gave."""
+        wall_s, cpu_s, calls = (float(each) for each in expect(arrays, "spent", "float64", 3))
+        self._before_s, self.calls = (wall_s, cpu_s), int(calls) + 1
+
+    def with_this(self, cost: Cost) -> Cost:
+        """All calls, of which the last took `cost`."""
+        return cost if self.calls == 1 else cost.plus(Cost(*self._before_s, peak_bytes=0))
+
+
+def _clocks_s() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
 class _Learner:
     """A task with its optimiser and its curve: what is kept in a checkpoint."""
 
@@ -137,7 +184,7 @@ class _Learner:
 
         self.task, self.recipe = task, recipe
         self.descent = Descent(task.net, recipe.descent(), seed=run.seed)
-        self.curve = Curve(max(1, recipe.steps // _ROWS))
+        self.curve, self.spent = Curve(max(1, recipe.steps // _ROWS)), _Spent()
         self.scores_every = max(1, recipe.steps // _SCORES)
 
     def step(self, number: int) -> None:
@@ -161,12 +208,13 @@ class _Learner:
 
     def state(self) -> dict[str, Array]:
         """All that the next step depends on."""
-        return {**self.descent.state(), **self.curve.state()}
+        return {**self.descent.state(), **self.curve.state(), **self.spent.state()}
 
     def restore(self, arrays: Mapping[str, Array], steps: int) -> None:
         """Go on from there."""
         self.descent.restore(arrays, steps)
         self.curve.restore(arrays)
+        self.spent.restore(arrays)
 
 
 class _Teller:
@@ -185,6 +233,8 @@ class _Teller:
 
 def _identity(recipe: Pretraining, footage: Footage, run: PretrainRun) -> dict[str, Any]:
     """What a net is of; two runs that agree in it are one run."""
+    if run.start is not None and not (run.start / ARRAYS).is_file():
+        raise MissingAssetError(f"no net at {run.start} to start from: name a folder of `lightmeter segment pretrain`")
     start = "" if run.start is None else hash_of([run.start / ARRAYS])
     tokens = "" if run.tokens is None else run.tokens.fingerprint
     return {
@@ -209,9 +259,18 @@ def _standing(out: Path, identity: Mapping[str, Any], learner: _Learner) -> Pret
     return Pretrained(out, about, learner.curve, learner.task, again=True)
 
 
-def _begin_with(net: Any, folder: Path) -> None:
-    arrays, _ = load_model(folder)
+def _begin_with(net: Any, folder: Path, footage: Footage) -> None:
+    arrays, about = load_model(folder)
+    footage.check_unseen(about.get("data"), f"the net in {folder}")
     fill(net, arrays)
+
+
+def check_outside(option: str, folder: Path, out: Path) -> None:
+    """Raises InvalidValueError where what is read lies in the folder that is written, which may be cleared."""
+    if folder.resolve().is_relative_to(out.resolve()):
+        raise InvalidValueError(
+            f"{option} must lie outside of the folder that is written, got {folder}: take another --out"
+        )
 
 
 def fill(net: Any, arrays: Mapping[str, Array]) -> None:

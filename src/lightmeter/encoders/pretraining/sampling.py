@@ -12,7 +12,7 @@ import numpy as np
 
 from lightmeter.assets.saving import load_model
 from lightmeter.encoders.dense_future import KIND as FUTURE
-from lightmeter.encoders.dense_future import plan_of
+from lightmeter.encoders.dense_future import layers_of, plan_of
 from lightmeter.encoders.pretraining.cells import first_frames
 from lightmeter.encoders.pretraining.prior_files import KIND as PRIOR
 from lightmeter.encoders.pretraining.prior_files import load_prior
@@ -141,7 +141,7 @@ def load_sampler(folder: Path | str, *, temperature: float = 1.0, steps: int = 8
     tokens = Tokenizer.load(Path(folder) / TOKENS)
     if (plan.grid, plan.codes, plan.size) != (tokens.grid, tokens.count, tokens.size):
         raise RejectedFileError("damaged", f"the predictor and the tokens of {folder} must go together")
-    net = filled(partial(FutureCodes, plan), arrays)
+    net = filled(partial(FutureCodes, plan), arrays, {**layers_of(plan), "blocks.{}.norm.weight": plan.layers})
     return FutureSampler(net.to(device), tokens.to(device), steps=steps, temperature=temperature)
 
 

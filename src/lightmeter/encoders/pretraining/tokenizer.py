@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
-from lightmeter.assets.saving import expect, expect_count, load_model, save_model
+from lightmeter.assets.saving import expect, load_model, save_model
 from lightmeter.encoders.pretraining.windows import Cut
+from lightmeter.encoders.saved_net import saved_plan, size_of, unfilled
 from lightmeter.errors import InvalidValueError, RejectedFileError
 from lightmeter.meter.record import hash_of
 from lightmeter.parts import need
@@ -39,15 +40,14 @@ def shown_pixels(made: Tensor, first: Tensor, of: Of) -> Tensor:
     return (made + base).clamp(0, 1)
 
 
-def filled(make: Callable[[], Any], arrays: Mapping[str, Array]) -> Any:
+def filled(make: Callable[[], Any], arrays: Mapping[str, Array], layers: Mapping[str, int]) -> Any:
     """A net with the weights of a model, in eval mode and frozen; nothing is drawn or allocated before they fit.
 
-    Raises RejectedFileError where names, types or shapes are others.
+    layers: as in `unfilled`. Raises RejectedFileError where names, types or shapes are others.
     """
     import torch
 
-    with torch.device("meta"):
-        net = make()
+    net = unfilled(make, arrays, layers)
     state = {
         name: torch.from_numpy(expect(arrays, name, str(each.dtype).removeprefix("torch."), *each.shape).copy())
         for name, each in net.state_dict().items()
@@ -79,18 +79,19 @@ class Tokenizer:
         """From what `load_model` gave."""
         from lightmeter.nets.vqvae import VqVae, VqVaePlan
 
-        plan: Any = about.get("plan")
         of: Any = about.get("of")
-        known = {field.name for field in dataclasses.fields(VqVaePlan)}
-        if about.get("kind") != KIND or not isinstance(plan, dict) or set(plan) != known or of not in get_args(Of):
-            raise RejectedFileError("damaged", f"a tokenizer must be of {KIND} with its plan, got {str(about)[:80]}")
+        if about.get("kind") != KIND or not isinstance(of, str) or of not in get_args(Of):
+            raise RejectedFileError("damaged", f"a tokenizer must be of {KIND}, got {str(about)[:80]}")
+        sizes = saved_plan(VqVaePlan, about.get("plan"), KIND)
+        blocks = {f"{half}.res_stack.{{}}.block.0.weight": sizes.layers for half in ("encoder", "decoder")}
+        net = filled(partial(VqVae, sizes), arrays, blocks)
+        frames, every, height, width = (
+            size_of(about.get(name), f"{name} of a tokenizer", 1) for name in ("frames", "every", "height", "width")
+        )
         try:
-            sizes = VqVaePlan(**{**plan, "downsample": tuple(plan["downsample"])})
-        except (TypeError, InvalidValueError) as error:
-            raise RejectedFileError("damaged", f"the plan of a tokenizer must fit: {str(error)[:200]}") from error
-        net = filled(partial(VqVae, sizes), arrays)
-        frames, every, height, width = (expect_count(about, name) for name in ("frames", "every", "height", "width"))
-        return cls(net, of, Cut(frames, every), (height, width))
+            return cls(net, of, Cut(frames, every), (height, width))
+        except InvalidValueError as error:
+            raise RejectedFileError("damaged", f"the windows of a tokenizer must fit: {str(error)[:200]}") from error
 
     def save(self, folder: Path | str, about: Mapping[str, Any]) -> Path:
         """Into a folder."""

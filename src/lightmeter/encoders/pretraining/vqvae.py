@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lightmeter.encoders.pretraining.cells import STILL, moving_cells
-from lightmeter.encoders.pretraining.diagnostics import diagnosed_codes, ranks
+from lightmeter.encoders.pretraining.diagnostics import diagnosed_codes, ranks, standing_windows
 from lightmeter.encoders.pretraining.schedule import Scheduled
 from lightmeter.encoders.pretraining.tokenizer import Of, Tokenizer, seen_pixels, shown_pixels
 from lightmeter.encoders.pretraining.windows import Cut, Draw, Footage
@@ -134,7 +134,8 @@ class VqVaeTask:
         with torch.inference_mode():
             maps = ({"before": self.net.latents(self._seen(each[None]))} for each in windows)
             moves = moving_cells(windows, tokens.grid, STILL)
-            codes = diagnosed_codes(tokens.codes(windows), tokens.count, moves)
+            standing = tokens.codes(standing_windows(windows))
+            codes = diagnosed_codes(tokens.codes(windows), tokens.count, moves, standing)
             return {"codes": codes, "effective_rank": ranks(maps)}
 
     def shown(self, windows: Array) -> dict[str, Array]:

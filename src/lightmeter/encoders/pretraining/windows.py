@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from lightmeter.media.clip_set import ClipSet, split_by_group
 from lightmeter.types import Array
 
 _CHANCE = 0x71D0
+_SPLIT = "dev="
+"""Of a fingerprint, before the share that the clips themselves say how to split."""
 
 
 class Window(NamedTuple):
@@ -108,19 +111,64 @@ class Footage:
             )
 
     @classmethod
-    def of(cls, clips: ClipSet, *, held_out: ClipSet | None = None, share: float = 0.0, seed: int = 0) -> Footage:
+    def of(
+        cls, clips: ClipSet, *, held_out: ClipSet | None = None, share: float = 0.0, seed: int | None = None
+    ) -> Footage:
         """From a set, and either another one that is held out, or a share of its scenes; or neither.
 
-        Cost: clips stay where they are when nothing is split off, else those learnt from are copied into memory.
+        seed: of which scenes are held out; None: told by the clips themselves, so that all runs on them hold out the
+        same ones, tokenizers and what is built on them alike.
+        Raises InvalidValueError where a clip that is held out is also learnt from.
+        Cost: clips stay where they are when nothing is split off, else those learnt from are copied into memory; of a
+        set that is held out and of the other one, every first frame is read.
         """
         if held_out is not None:
+            _check_apart(clips, held_out)
             return cls(clips.frames, held_out.frames, f"{clips.fingerprint} {held_out.fingerprint}")
         if not share:
             return cls(clips.frames, None, clips.fingerprint)
-        learn, kept = split_by_group(clips.scenes, share=share, seed=seed)
-        return cls(clips.frames[learn], clips.frames[kept], f"{clips.fingerprint} {share} {seed}")
+        by = int.from_bytes(hashlib.sha256(clips.fingerprint.encode()).digest()[:8]) if seed is None else seed
+        learn, kept = split_by_group(clips.scenes, share=share, seed=by)
+        said = f"{_SPLIT}{share}" if seed is None else f"{share} {seed}"
+        return cls(clips.frames[learn], clips.frames[kept], f"{clips.fingerprint} {said}")
+
+    def check_unseen(self, data: object, what: str) -> None:
+        """Raises InvalidValueError where another run has surely learnt from what is held out here.
+
+        data: the fingerprint of its footage · what: that run, in the sentence
+        Of other clips, nothing is known and nothing is said.
+        """
+        clips, _, rest = str(data).partition(" ")
+        mine, _, kept = self.fingerprint.partition(" ")
+        split = kept.startswith(_SPLIT) or " " in kept
+        if (split and clips == mine and rest != kept) or (clips and clips == kept):
+            raise InvalidValueError(
+                f"clips that are held out must be new to {what}, got some that it has learnt from: hold out what was "
+                "held out there (--dev, --held-out)"
+            )
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width."""
         return int(self.learn.shape[2]), int(self.learn.shape[3])
+
+
+def _check_apart(clips: ClipSet, held_out: ClipSet) -> None:
+    """Raises InvalidValueError where two sets share a clip: alike in their first frames, and then in all."""
+    if clips.fingerprint and clips.fingerprint == held_out.fingerprint:
+        raise InvalidValueError("clips held out must be of other scenes, got those that are learnt from: name others")
+    if clips.frames.shape[1:] != held_out.frames.shape[1:]:
+        return
+    firsts: dict[bytes, list[int]] = {}
+    for row in range(len(held_out)):
+        firsts.setdefault(_first_hash(held_out.frames, row), []).append(row)
+    for row in range(len(clips)):
+        others = firsts.get(_first_hash(clips.frames, row), [])
+        if any(np.array_equal(clips.frames[row], held_out.frames[other]) for other in others):
+            raise InvalidValueError(
+                f"clips held out must be of other scenes, got clip {row} in both: simulate them with another --seed"
+            )
+
+
+def _first_hash(clips: Array, row: int) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(clips[row][0]).data).digest()

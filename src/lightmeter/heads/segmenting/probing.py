@@ -29,15 +29,22 @@ from lightmeter.heads.segmenting.probed import MASK_TASKS, NUMBER_TASKS, Probed
 from lightmeter.heads.segmenting.probing_once import EncoderPrice, Sets, answered
 from lightmeter.media.clip_set import LabelledFrames
 from lightmeter.meter.record import hash_of
-from lightmeter.parts import build
+from lightmeter.parts import build, parse
 
 if TYPE_CHECKING:
     from lightmeter.encoders.dense import DenseEncoder
     from lightmeter.encoders.dense_cache import FeatureCache
 
 VERSION = "probing 1"
-"""Raise it with any change to what a cell does: it is in the key of every kept one."""
+"""Raise it with any change to what a cell of masks does: it is in the key of every kept one."""
+NUMBERS_VERSION = "probing 2"
+"""The same of depth and flow."""
 RIDGE = "patch-ridge"
+SCRATCH = ("pixels/patch=1", "mask-unet/base=16,levels=4,norm=group")
+"""A U-Net that learns all of it from the labels: what an encoder must be worth."""
+IMAGE = "lite-maps/enlarge=2"
+"""Comes with the package; it learnt from single pictures of ImageNet with their labels."""
+_OF_IMAGES = ("lite-maps", "dino")
 _TIMED_CPU_S = 0.2
 _MOST_TIMED = 5
 
@@ -55,18 +62,20 @@ def grid(
     """Every encoder with every head, the first of both first: what all else is compared with.
 
     controls: beside them the mean, pixels in patches of the first encoder's finest stride, every torch encoder with its
-    weights drawn anew (`random` where there is none), and of the first encoder and head noise and shuffled masks.
-    Tasks of depth and flow have the one head `patch-ridge` and no noise or shuffled masks.
+    weights drawn anew (`random` where there is none), an image encoder, a U-Net from scratch (`SCRATCH`), and of the
+    first encoder and head noise and shuffled masks.  The image encoder is `lite-maps`, which labels have taught: for
+    image self-supervision name `dino/folder=…`, whose files are yours, among the encoders, in its place.
+    Tasks of depth and flow have the one head `patch-ridge` and no U-Net, noise or shuffled masks.
     """
     made: list[Cell] = []
-    blind = _blind(encoders) if controls else []
+    blind = [*_blind(encoders), *_image(encoders)] if controls else []
     for task, count in product(tasks, labels):
         own = [RIDGE] if task in NUMBER_TASKS else list(heads)
         pairs: list[tuple[str, str, Control]] = [(*pair, "") for pair in product([*encoders, *blind], own)]
         if controls:
             pairs.append(("", "", "mean"))
         if controls and task in MASK_TASKS:
-            pairs += [(encoders[0], own[0], "noise"), (encoders[0], own[0], "shuffled")]
+            pairs += [(*SCRATCH, ""), (encoders[0], own[0], "noise"), (encoders[0], own[0], "shuffled")]
         made += [
             Cell(encoder, head, "" if head == RIDGE or not head else training, seed, count, task, control)
             for (encoder, head, control), seed in product(pairs, seeds)
@@ -88,6 +97,11 @@ def _blind(encoders: Sequence[str]) -> list[str]:
             twins.append(f"untrained/of=({spec})")
     made = [f"pixels/patch={strides[0] if strides else 4}", *(twins or ["random"])]
     return [each for each in made if build(each, "dense-encoder").spec not in given]
+
+
+def _image(encoders: Sequence[str]) -> list[str]:
+    """An encoder that knows single pictures only, unless one is among them."""
+    return [] if any(parse(spec).name in _OF_IMAGES for spec in encoders) else [IMAGE]
 
 
 def run_cells(
@@ -165,7 +179,8 @@ class _Grid:
     def _key(self, cell: Cell, encoder: DenseEncoder | None) -> str:
         fingerprint = "" if encoder is None else encoder.fingerprint
         data = {name: part.fingerprint(cell.task) for name, part in self.parts.items()}
-        return hash_of([VERSION, asdict(cell), fingerprint, data])
+        version = VERSION if cell.task in MASK_TASKS else NUMBERS_VERSION
+        return hash_of([version, asdict(cell), fingerprint, data])
 
     def _ready(self, encoder: DenseEncoder | None) -> Sets:
         if self.sets is None or self.sets.encoder is not encoder:

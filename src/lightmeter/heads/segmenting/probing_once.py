@@ -17,6 +17,7 @@ from lightmeter.heads.segmenting.patch_ridge import fit_patch_ridge
 from lightmeter.heads.segmenting.prepared import Changes, Prepared, prepared
 from lightmeter.heads.segmenting.probed import MASK_TASKS, Probed
 from lightmeter.heads.segmenting.protocol import mask_head
+from lightmeter.heads.segmenting.resizing import resized_masks, resized_numbers
 from lightmeter.heads.segmenting.segmenter import Segmenter
 from lightmeter.media.rle import Rle
 from lightmeter.meter.cost import measure
@@ -189,7 +190,11 @@ def _mean(cell: Cell, sets: Sets) -> CellResult:
 
 
 def _numbers(cell: Cell, sets: Sets) -> CellResult:
-    """Depth and flow: a linear layer a cell in closed form, or the mean of each pixel."""
+    """Depth and flow: a linear layer a cell in closed form, or the mean of each pixel.
+
+    An encoder that takes frames of another size is taught targets of that size, the nearest pixel each; its answers are
+    brought back and scored at the size of the truth.  Flow stays in pixels of the truth all the way.
+    """
     rows = sets.rows("train", cell)
     targets = _judged(sets.parts["train"].answer(cell.task)[rows], cell.task)
     truth = sets.parts["test"].answer(cell.task)
@@ -203,8 +208,8 @@ def _numbers(cell: Cell, sets: Sets) -> CellResult:
     inputs, learnt = on_one_grid(train.inputs, train.features)
     seen = on_one_grid(test.inputs, test.features)[1]
     with measure(tree=False) as meter:
-        ridge = fit_patch_ridge(inputs, learnt, targets)
-    guessed = ridge.predict(seen)
+        ridge = fit_patch_ridge(inputs, learnt, resized_masks(targets, train.height, train.width))
+    guessed = resized_numbers(ridge.predict(seen), *truth.shape[1:3])
     one = {name: np.array(each[:1]) for name, each in seen.items()}
     cells = (test.height // ridge.stride) * (test.width // ridge.stride)
     price = sets.price

@@ -38,12 +38,15 @@ def resized_clips(clips: Array, height: int, width: int) -> Array:
 
 
 def resized_masks(masks: Array, height: int, width: int) -> Array:
-    """uint8 [N, H, W] at another size, the nearest pixel each."""
-    if masks.shape[1:] == (height, width):
+    """uint8 [N, H, W], or numbers of any kind [N, H, W, …], at another size, the nearest pixel each.
+
+    Numbers stay what they are: flow at another size is still in pixels of the first one.
+    """
+    if masks.shape[1:3] == (height, width):
         return masks
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(np.int64)
-        for new, old in zip((height, width), masks.shape[1:], strict=True)
+        for new, old in zip((height, width), masks.shape[1:3], strict=True)
     )
     made: Array = masks[:, rows][:, :, columns]
     return made
@@ -57,4 +60,15 @@ def resized_logits(logits: Any, height: int, width: int) -> Array:
             logits[:, None], (height, width), mode="bilinear", align_corners=False
         )[:, 0]  # fmt: skip
     made: Array = logits.float().numpy()
+    return made
+
+
+def resized_numbers(numbers: Array, height: int, width: int) -> Array:
+    """Numbers a pixel float32 [N, H, W] or [N, H, W, K] at another size, bilinear; in the units that they have."""
+    if numbers.shape[1:3] == (height, width):
+        return numbers
+    torch = need("torch", "torch")
+    whole = numbers.reshape(*numbers.shape[:3], -1)
+    kinds = [resized_logits(torch.from_numpy(whole[..., at].copy()), height, width) for at in range(whole.shape[-1])]
+    made: Array = np.stack(kinds, axis=-1).reshape(len(numbers), height, width, *numbers.shape[3:])
     return made
