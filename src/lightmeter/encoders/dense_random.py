@@ -14,6 +14,9 @@ from lightmeter.meter.record import hash_of
 from lightmeter.parts import Spelled, need
 from lightmeter.types import Array
 
+_DRAWN = "drawn 2"
+"""Raise it with any change to how weights are drawn anew: what is kept of features goes by it."""
+
 
 @dataclass(frozen=True)
 class RandomWeights(ByNet, Windowed, Spelled):
@@ -90,9 +93,14 @@ class Untrained(Spelled):
         return self.of.frames
 
     @property
+    def clip(self) -> str:
+        """As of `of`."""
+        return str(self.of.clip)  # type: ignore[attr-defined]  # an option of all, no part of the protocol
+
+    @property
     def fingerprint(self) -> str:
         """Of seed and `of`, whose weights still say what shape the network has."""
-        return hash_of([type(self).__name__, self.seed, self.of.fingerprint])
+        return hash_of([type(self).__name__, _DRAWN, self.seed, self.of.fingerprint])
 
     def windows(self, clips: Array, at: Array) -> tuple[Array, Array]:
         """As of `of`."""

@@ -6,6 +6,7 @@ DENSE_ENCODERS: dict[str, str] = {
     "pixels": "lightmeter.encoders.dense_pixels:Pixels",
     "random": "lightmeter.encoders.dense_random:RandomWeights",
     "untrained": "lightmeter.encoders.dense_random:Untrained",
+    "sampled-future": "lightmeter.encoders.dense_sampled:SampledFuture",
     "lite-maps": "lightmeter.encoders.dense_lite:LiteMaps",
     "future-codes": "lightmeter.encoders.dense_future:FutureCodesMaps",
     "v-jepa2": "lightmeter.encoders.dense_hf:VJepa2",

@@ -129,7 +129,6 @@ class VideoGptVqVae(ByNet, Windowed, Spelled):
 
         if changes and self.clip == "static":
             raise InvalidValueError("clip must be real for a VQ-VAE of changes, got static: a still clip has none")
-
         moment = vqvae.plan.downsample[0]
         if self.frames % moment:
             raise InvalidValueError(f"frames must be a multiple of {moment} for this VQ-VAE, got {self.frames}")
@@ -145,7 +144,8 @@ class VideoGptPrior(ByNet, Windowed, Spelled):
     Cost: `nets.video_prior.PriorPlan.macs`, less what comes after the last map, and the VQ-VAE's encoder.
     Source: `nets.video_prior`.
 
-    path: a checkpoint of a prior, or the folder of one pretrained here · frames: those of its clips
+    path: a checkpoint of a prior, or the folder of one pretrained here, whose codes may be of changes: with a static
+    clip all codes would be those of standstill, whatever the picture · frames: those of its clips
     seed, temperature: of what is drawn
     maps, pool: as in `DenseEncoder` · downsample: as above · device: `cpu` or `cuda`
     """
@@ -187,8 +187,13 @@ class VideoGptPrior(ByNet, Windowed, Spelled):
         vqvae, prior = read_prior(self.path, downsample=_told(self.downsample))
         from lightmeter.nets.dense_videogpt import PriorMaps
 
+        changes = shows_changes(self.path)
+        if changes and self.clip == "static":
+            raise InvalidValueError(
+                "clip must be real or sampled for a prior over codes of changes, got static: a still clip has none"
+            )
         count = prior.plan.grid[0] * vqvae.plan.downsample[0]
         if self.frames != count or prior.plan.grid[1] != prior.plan.grid[2]:
             raise InvalidValueError(f"frames must be {count} for this prior, got {self.frames}")
         seed = self.seed if self.clip == "sampled" else None
-        return PriorMaps(vqvae, prior, seed, self.temperature, changes=shows_changes(self.path))
+        return PriorMaps(vqvae, prior, seed, self.temperature, changes=changes)

@@ -47,9 +47,16 @@ class Codebook(nn.Module):  # type: ignore[misc]  # torch is not read by mypy
     def __init__(self, codes: int, dim: int) -> None:
         super().__init__()
         self.least_use = LEAST_USE
-        self.register_buffer("embeddings", torch.randn(codes, dim))
-        self.register_buffer("N", torch.zeros(codes))
-        self.register_buffer("z_avg", self.embeddings.clone())
+        for name, shape in (("embeddings", (codes, dim)), ("N", (codes,)), ("z_avg", (codes, dim))):
+            self.register_buffer(name, torch.empty(shape))
+        self.reset_parameters()
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]  # torch is not read by mypy
+    def reset_parameters(self) -> None:
+        """As if it had seen no batch yet: vectors drawn from torch's generator, no use of any, in place."""
+        self.embeddings.normal_()
+        self.z_avg.copy_(self.embeddings)
+        self.N.zero_()
 
     @property
     def begun(self) -> bool:

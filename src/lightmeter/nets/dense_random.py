@@ -62,8 +62,8 @@ class SmallMaps(nn.Module):  # type: ignore[misc]  # torch is not read by mypy
 def redrawn(net: nn.Module, seed: int) -> nn.Module:
     """The same network with weights drawn anew, in place: what training taught it is gone, its shape is not.
 
-    Modules that can reset themselves do; single parameters outside of them, and tables that are no parameters, are
-    shuffled, which keeps their spread and loses their order.  The seed decides all; torch's own generator is put back.
+    Modules that can reset themselves do, a codebook with them; single parameters outside of them are shuffled, which
+    keeps their spread and loses their order.  The seed decides all; torch's own generator is put back.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)

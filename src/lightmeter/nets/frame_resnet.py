@@ -61,6 +61,7 @@ class NormReLU(nn.Module):  # type: ignore[misc]  # torch is not read by mypy
     def forward(self, x: Tensor) -> Tensor:
         """float [B, C, ...] -> the same shape"""
         x = self.norm["norm"](x.movedim(1, -1)).movedim(-1, 1)
+        x = x.contiguous()  # oneDNN writes past its arrays in the gradient of channels-last 2D ones below 8 channels
         return functional.relu(x) if self.relu else x
 
 

@@ -105,6 +105,13 @@ class FutureCodesPlan:
             each += tokens * (2 * wide * wide + 2 * cells * wide) + 2 * cells * wide * wide
         return total + self.layers * each + tokens * wide * self.codes
 
+    def decoding_macs(self, steps: int) -> int:
+        """Multiply-accumulates of filling in a clip's codes in so many steps, the frame seen once."""
+        frames, height, width = self.grid
+        told = height * width * 9 * self.depth * self.width * (1 if self.condition == "cross" else frames)
+        once = self.frame_macs(*self.size) + told
+        return once + steps * (self.macs() - once)
+
 
 class FrameEncoder(nn.Module):  # type: ignore[misc]  # torch is not read by mypy
     """Frames [B, 3, H, W] in -0.5..0.5 -> maps by stride, {2: [B, base, H / 2, W / 2], 4: …}, all >= 0.

@@ -13,6 +13,7 @@ from lightmeter.studies.bair_rows import (
     AIMS,
     BEST,
     BEST_IMAGE,
+    BEST_LITE,
     BEST_OWN,
     BEST_PIXELS,
     BEST_RAW,
@@ -55,6 +56,7 @@ TARGETS = (
     Target("fine-tuned no more than 0.01 below U-Net from scratch", BEST_TUNED, UNET, least=-0.01),
     Target("with few labels, frozen above U-Net from scratch", BEST, UNET, low=True),
     Target("own clips above own pictures: is it the motion?", BEST_OWN, BEST_IMAGE, asked=False),
+    Target("frozen video encoder above a network of ImageNet", BEST, BEST_LITE, asked=False),
 )
 
 

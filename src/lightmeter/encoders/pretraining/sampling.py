@@ -40,6 +40,11 @@ class Sampler(Protocol):
 
     tokens: Tokenizer
 
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one window, its pictures included."""
+        ...
+
     def clips(self, first: Array, *, seed: int = 0, tell: Tell | None = None) -> Array:
         """Windows that begin with these frames: uint8 [B, H, W, 3] → uint8 [B, T, H, W, 3].
 
@@ -52,11 +57,19 @@ class PriorSampler:
     """Cell after cell, keys and values of those before kept.
 
     temperature: 1 draws as it has learnt, 0 takes the likeliest · top_k: only so many of the likeliest, 0: all
-    Cost: `nets.dense_videogpt.sampling_macs` a window, in as many steps as there are cells.
+    Cost: `macs` a window, in as many steps as there are cells.
     """
 
     def __init__(self, net: Any, tokens: Tokenizer, *, temperature: float = 1.0, top_k: int = 0) -> None:
         self.net, self.tokens, self.temperature, self.top_k = net, tokens, temperature, top_k
+
+    @property
+    def macs(self) -> int:
+        """Of the look at the frame, of every cell after the other, of the pictures."""
+        from lightmeter.nets.dense_videogpt import sampling_macs
+
+        plan = self.net.plan
+        return sampling_macs(plan) + plan.conditioner.macs(*plan.frames[1:], flat=True) + _shown_macs(self.tokens)
 
     def clips(self, first: Array, *, seed: int = 0, tell: Tell | None = None) -> Array:
         """uint8 [B, H, W, 3] → uint8 [B, T, H, W, 3]"""
@@ -90,6 +103,11 @@ class FutureSampler:
 
     def __init__(self, net: Any, tokens: Tokenizer, *, steps: int = 8, temperature: float = 1.0) -> None:
         self.net, self.tokens, self.steps, self.temperature = net, tokens, steps, temperature
+
+    @property
+    def macs(self) -> int:
+        """Of the look at the frame, of every guess, of the pictures."""
+        return int(self.net.plan.decoding_macs(self.steps)) + _shown_macs(self.tokens)
 
     def clips(self, first: Array, *, seed: int = 0, tell: Tell | None = None) -> Array:
         """uint8 [B, H, W, 3] → uint8 [B, T, H, W, 3]"""
@@ -143,6 +161,10 @@ def load_sampler(folder: Path | str, *, temperature: float = 1.0, steps: int = 8
         raise RejectedFileError("damaged", f"the predictor and the tokens of {folder} must go together")
     net = filled(partial(FutureCodes, plan), arrays, {**layers_of(plan), "blocks.{}.norm.weight": plan.layers})
     return FutureSampler(net.to(device), tokens.to(device), steps=steps, temperature=temperature)
+
+
+def _shown_macs(tokens: Tokenizer) -> int:
+    return int(tokens.net.plan.decode_macs(tokens.cut.frames, *tokens.size))
 
 
 def _in_parts(sampler: PriorSampler | FutureSampler, first: Array, seed: int, tell: Tell | None) -> Array:
