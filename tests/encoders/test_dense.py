@@ -111,6 +111,24 @@ def test_random_weights_follow_their_seed_alone():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_an_untrained_codebook_knows_nothing_of_the_trained_one(tmp_path):
+    """Two checkpoints of one shape, all weights and codes unlike: redrawn by one seed they are the same."""
+    torch = pytest.importorskip("torch")
+    from dense_models import videogpt_state
+
+    state = videogpt_state(grid=(2, 4, 4))
+    torch.save(state, tmp_path / "a.pt")
+    torch.save({name: each * 3 + 1 for name, each in state.items()}, tmp_path / "b.pt")
+    clips = np.random.default_rng(0).integers(0, 256, (1, 4, 8, 8, 3), np.uint8)
+    options = "downsample=[2,2,2],frames=4,clip=real,maps=[before,after,codes]"
+    specs = [f"videogpt-vqvae/path='{tmp_path / name}.pt',{options}" for name in "ab"]
+    first, second = (build(f"untrained/of=({spec})").features(clips, np.array([1])) for spec in specs)
+    trained = build(specs[0]).features(clips, np.array([1]))
+    for name in ("before", "after", "codes"):
+        np.testing.assert_array_equal(first[name], second[name])
+    assert not np.allclose(first["after"], trained["after"])
+
+
 def test_redrawn_weights_keep_their_shape_and_lose_what_was_learnt():
     torch = pytest.importorskip("torch")
     from lightmeter.nets.dense_random import redrawn

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from dense_models import count_macs, diffusers_model, rewritten, transformers_model, videogpt_state
+from dense_models import count_macs, diffusers_model, drawing_model, rewritten, transformers_model, videogpt_state
 
 from lightmeter.assets.saving import load_model, save_model
 from lightmeter.encoders import dense_net
@@ -24,6 +24,7 @@ CASES = {
     "random": "random/width=8,maps=[down8,up2]",
     "random-moving": "random/width=8,frames=3,clip=real,pool=at",
     "untrained": "untrained/of=(random/width=8),seed=3",
+    "sampled-future": "sampled-future/of=(random/width=8,frames=3,clip=real,pool=last),model='{folder}',steps=2",
     "lite-maps": "lite-maps/maps=[stage2,stage5]",
     "lite-maps-large": "lite-maps/enlarge=2,maps=[stem,head]",
     "future-codes": "future-codes/path='{folder}',maps=[stride2,stride8]",
@@ -43,6 +44,8 @@ CASES = {
     "wan-transformer": "wan-transformer/folder='{folder}',frames=5,clip=real,pool=concat,maps=[block0,block1]",
 }
 SIDE = 32
+ONE_SIZE = ("videogpt-prior", "sampled-future")
+FROZEN = ("lite-maps", "lite-maps-large", "sampled-future")
 SLOW = (
     "wan", "wan-transformer", "wan22", "qwen", "cogvideox", "hunyuan", "cosmos", "magvit", "pictures", "svd",
     "videomae", "videomae-fine", "timesformer", "dinov2-registers", "dinov3", "v-jepa2-fine", "videogpt-prior",
@@ -79,6 +82,8 @@ def _save(case, folder):
 
         plan = FutureCodesPlan(grid=(2, 4, 4), codes=8, stride=8, width=12, layers=1, base=8, levels=2)
         save_future_codes(folder, FutureCodes(plan), {"data": "none"})
+    elif case == "sampled-future":
+        drawing_model(folder, side=SIDE)
     elif case == "wan-transformer":
         diffusers_model("wan").save_pretrained(folder / "vae")
         diffusers_model("transformer").save_pretrained(folder / "transformer")
@@ -136,7 +141,7 @@ class TestEveryDenseEncoder:
 
     def test_takes_frames_that_are_wider_than_high(self, encoder, case):
         wide = clips(count=1, width=2 * SIDE)
-        if case == "videogpt-prior":
+        if case in ONE_SIZE:
             with pytest.raises(InvalidValueError, match="frames must be 32 x 32, got 32 x 64"):
                 encoder.features(wide, AT[:1])
             return
@@ -154,9 +159,9 @@ class TestEveryDenseEncoder:
         assert all(len(made[name]) == 0 for name in encoder.chosen)
 
     def test_states_its_price(self, encoder, case):
-        if case.startswith("lite"):
-            pytest.skip("counted on its graph in test_dense_lite")
-        width = SIDE if case == "videogpt-prior" else 2 * SIDE
+        if case in FROZEN:
+            pytest.skip("counted in test_dense_lite and test_dense_sampled")
+        width = SIDE if case in ONE_SIZE else 2 * SIDE
         dense_net._shapes.cache_clear()  # to find them costs a run, which is no part of the price
         dense_net._macs.cache_clear()
         frames = torch.rand(1, encoder.frames, 3, SIDE, width)
@@ -164,7 +169,7 @@ class TestEveryDenseEncoder:
         assert encoder.macs(SIDE, width) == count_macs(lambda: net(frames))
 
     def test_has_a_net_that_gives_the_same(self, encoder, case):
-        if case.startswith("lite"):
+        if case in FROZEN:
             with pytest.raises(InvalidValueError, match="cannot be fine-tuned"):
                 encoder.net()
             return
@@ -178,7 +183,7 @@ class TestEveryDenseEncoder:
             np.testing.assert_allclose(made[name].numpy(), each, rtol=1e-3, atol=1e-4)
 
     def test_stays_as_it_is_while_its_net_is_trained(self, encoder, case):
-        if case.startswith(("lite", "pixels")):
+        if case in FROZEN or case.startswith("pixels"):
             pytest.skip("nothing to train")
         before = encoder.features(clips(), AT)
         net = encoder.net()
@@ -194,7 +199,7 @@ class TestEveryDenseEncoder:
 
     def test_refuses_what_does_not_fit(self, encoder, case):
         batch = clips()
-        if encoder.size_multiple > 1 and case != "videogpt-prior":
+        if encoder.size_multiple > 1 and case not in ONE_SIZE:
             with pytest.raises(InvalidValueError, match=r"multiples of \d+ high and wide, got 33 x 32"):
                 encoder.features(np.zeros((3, 6, 33, 32, 3), np.uint8), AT)
         with pytest.raises(InvalidValueError, match=r"at must be 0 to 5, got 0 to 6"):

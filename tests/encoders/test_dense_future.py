@@ -55,7 +55,13 @@ def test_what_does_not_fit_is_refused(net, tmp_path):
 
     save_future_codes(folder, net, {})
     arrays, about = load_model(folder)
-    for changed in ({"kind": "other"}, {"plan": {"grid": 3}}, {"plan": {"unknown": 3}}, {"plan": None}):
+    plan = about["plan"]
+    for changed in (
+        {"kind": "other"}, {"plan": {"grid": 3}}, {"plan": {"unknown": 3}}, {"plan": None},
+        {"plan": plan | {"base": 12}},
+        {"plan": plan | {"levels": 10**9}}, {"plan": plan | {"levels": 3}}, {"plan": plan | {"base": True}},
+        {"plan": plan | {"base": 10**40}}, {"plan": plan | {"norm": []}}, {"plan": plan | {"grid": [2, 4]}},
+    ):  # fmt: skip
         save_model(folder, arrays, about | changed)
         with pytest.raises(RejectedFileError):
             encoder.features(clips(), AT)

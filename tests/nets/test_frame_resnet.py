@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -30,6 +33,21 @@ def test_collapsing_twice_changes_nothing():
     flat = FrameResNet(PLAN).collapsed()
     again = flat.collapsed().state_dict()
     assert all(torch.equal(each, again[name]) for name, each in flat.state_dict().items())
+
+
+@pytest.mark.parametrize("base", [pytest.param(each, marks=pytest.mark.slow if each < 4 else ()) for each in (1, 3, 4)])
+def test_narrow_nets_have_gradients(base):
+    """In a child: oneDNN would end the process with a corrupt heap (channels-last arrays of fewer than 8 channels)."""
+    text = (
+        "import torch\n"
+        "from lightmeter.nets.frame_resnet import FrameResNet, FrameResNetPlan\n"
+        "torch.manual_seed(0)\n"
+        f"net = FrameResNet(FrameResNetPlan(stride=4, dim=12, layers=(1, 2, 1, 1), base={base})).collapsed()\n"
+        "net(torch.rand(2, 3, 1, 32, 32) - 0.5).square().mean().backward()\n"
+        "assert all(each.grad.isfinite().all() for each in net.parameters())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-400:]
 
 
 @pytest.mark.slow

@@ -87,6 +87,33 @@ def rewritten(path, change):
     path.write_bytes(len(mended).to_bytes(8, "little") + mended + text[8 + head :])
 
 
+def drawing_model(folder, kind="future", side=32):
+    """A predictor that draws clips of 4 frames, `future` or `prior`, and its tokens, as `segment pretrain` saves."""
+    torch = pytest.importorskip("torch")
+    from lightmeter.encoders.dense_future import save_future_codes
+    from lightmeter.encoders.pretraining.prior_files import _flat, save_prior
+    from lightmeter.encoders.pretraining.tokenizer import TOKENS, Tokenizer
+    from lightmeter.encoders.pretraining.windows import Cut
+    from lightmeter.nets.frame_resnet import FrameResNetPlan
+    from lightmeter.nets.future_codes import FutureCodes, FutureCodesPlan
+    from lightmeter.nets.video_prior import PriorPlan
+    from lightmeter.nets.vqvae import VqVae, VqVaePlan
+
+    torch.manual_seed(0)
+    vqvae = VqVae(VqVaePlan(hiddens=8, layers=1, downsample=(2, 4, 4), dim=6, codes=16)).eval()
+    tokens, grid = Tokenizer(vqvae, "frames", Cut(4), (side, side)), (2, side // 4, side // 4)
+    if kind == "prior":
+        conditioner = FrameResNetPlan(dim=12, base=8, layers=(1, 2, 1, 1))
+        prior = _flat(PriorPlan(grid, 16, 6, 24, 2, 4, "full", conditioner, (1, side, side)))
+        torch.nn.init.normal_(prior.fc_out.weight)
+        save_prior(folder, prior, tokens, {})
+    else:
+        plan = FutureCodesPlan(grid=grid, codes=16, stride=4, width=12, layers=1, base=8, levels=2)
+        save_future_codes(folder, FutureCodes(plan), {})
+        tokens.save(folder / TOKENS, {})
+    return folder
+
+
 def videogpt_state(grid=(2, 16, 16), attention="full"):
     """Bare weights of a prior and its VQ-VAE with strides (2, 2, 2), drawn at random; codes in use."""
     torch = pytest.importorskip("torch")
@@ -95,7 +122,7 @@ def videogpt_state(grid=(2, 16, 16), attention="full"):
     from lightmeter.nets.vqvae import VqVae, VqVaePlan
 
     torch.manual_seed(0)
-    conditioner = FrameResNetPlan(dim=12, base=8, layers=(1, 2, 1, 1))  # 4 would crash oneDNN backwards
+    conditioner = FrameResNetPlan(dim=12, base=8, layers=(1, 2, 1, 1))
     frames = (1, 2 * grid[1], 2 * grid[2])
     prior = VideoPrior(PriorPlan(grid, 16, 6, 24, 2, 4, attention, conditioner, frames))
     vqvae = VqVae(VqVaePlan(hiddens=8, layers=1, downsample=(2, 2, 2), dim=6, codes=16))

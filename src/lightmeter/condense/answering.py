@@ -379,7 +379,7 @@ class _Course:
         return hash_of([
             VERSION, learn.fingerprint, self.split.held.fingerprint, method.spec, budget, options.seed, options.seeds,
             build(options.protocol, "protocol").spec, options.steps_of_teacher(len(learn)), student,
-            made_of if method.makes else [],
+            made_of if method.makes else [], getattr(method, "content", ""),
         ])[:24]  # fmt: skip
 
     def _try(self, method: Condenser, budget: int) -> Attempt:

@@ -61,6 +61,9 @@ class RandomWeights(ByNet, Windowed, Spelled):
 class Untrained(Spelled):
     """Another encoder with its weights drawn anew: the same network, maps, frames and cost, nothing learnt.
 
+    A codebook becomes a new one, whose vectors no batch has placed yet: nearly all latents are nearest to one of them,
+    so that `codes`, `tokens` and what is made of them tell next to nothing. Compare with maps before quantisation.
+
     of: a dense encoder that runs a torch network, in brackets, such as (videogpt-frame/path='…') · seed: of the weights
     """
 

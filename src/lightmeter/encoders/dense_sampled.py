@@ -1,4 +1,4 @@
-"""A future that a pretrained predictor draws from one picture, shown to any encoder of clips as if it had been filmed."""
+"""A future that a pretrained predictor draws from one picture, shown to any encoder of clips as if it were filmed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SampledFuture(Spelled):
 
     of: an encoder in brackets that looks at 2 frames or more with clip=real, such as
     (videomae/folder='…',frames=8,clip=real) · model: a folder of `segment pretrain` with a `future` or a `prior` in it
-    seed, temperature: of what is drawn · steps: of a predictor that guesses at once, not of a prior
+    seed, temperature: of what is drawn · steps: of a predictor that guesses at once, 8 where none; a prior has none
     device: `cpu` or `cuda`, of the predictor
     """
 
@@ -42,13 +42,13 @@ class SampledFuture(Spelled):
     model: Path
     seed: int = 0
     temperature: float = 1.0
-    steps: int = 8
+    steps: int | None = None
     device: Literal["cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
         settle(self, "model")
         at_least("seed", self.seed, 0)
-        at_least("steps", self.steps)
+        at_least("steps", 1 if self.steps is None else self.steps)
         if not 0 <= self.temperature < math.inf:
             raise InvalidValueError(f"temperature must be 0 or more and finite, got {self.temperature}")
         if getattr(self.of, "clip", None) != "real" or self.of.frames < 2:
@@ -120,10 +120,10 @@ class SampledFuture(Spelled):
         """Clips that begin with the labelled frames, and where those are: 0."""
         self._check(clips, at)
         sampler = self._sampler()
-        made = [np.empty((0, sampler.tokens.cut.frames, *clips.shape[2:]), np.uint8)]
+        made = np.empty((len(clips), sampler.tokens.cut.frames, *clips.shape[2:]), np.uint8)
         for row in range(len(clips)):  # one by one: chance follows a row's number, and must not follow the batch
-            made.append(sampler.clips(clips[row, int(at[row])][None], seed=self.seed))
-        return np.concatenate(made), np.zeros(len(clips), np.int64)
+            made[row] = sampler.clips(clips[row, int(at[row])][None], seed=self.seed)[0]
+        return made, np.zeros(len(clips), np.int64)
 
     def _check(self, clips: Array, at: Array) -> None:
         check_axes("clips", clips, "N T H W 3", "uint8")
@@ -131,16 +131,20 @@ class SampledFuture(Spelled):
         times, size, wanted = clips.shape[1], tuple(clips.shape[2:4]), tuple(self._sampler().tokens.size)
         if size != wanted:
             raise InvalidValueError(
-                f"frames must be {wanted[0]} x {wanted[1]}, as the predictor draws them, got {size[0]} x {size[1]}: "
-                "resize them"
+                f"frames must be {wanted[0]} x {wanted[1]}, got {size[0]} x {size[1]}: resize them to what is drawn"
             )
         if len(at) and not 0 <= int(at.min()) <= int(at.max()) < times:
             raise InvalidValueError(f"at must be 0 to {times - 1}, got {int(at.min())} to {int(at.max())}")
 
 
 @lru_cache(maxsize=2)
-def _sampler(model: Path, _content: str, temperature: float, steps: int, device: str) -> Sampler:
+def _sampler(model: Path, _content: str, temperature: float, steps: int | None, device: str) -> Sampler:
     """Read once a process, while the folder stays as it is."""
     from lightmeter.encoders.pretraining.sampling import load_sampler
 
-    return load_sampler(model, temperature=temperature, steps=steps, device=device)
+    if steps is None:
+        return load_sampler(model, temperature=temperature, device=device)
+    found = load_sampler(model, temperature=temperature, steps=steps, device=device)
+    if getattr(found, "steps", None) != steps:
+        raise InvalidValueError(f"steps must be left out for {model}, a prior, got {steps}: it draws cell after cell")
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from lightmeter.assets.saving import insist
 from lightmeter.errors import InvalidValueError, RejectedFileError
@@ -40,7 +40,7 @@ def _value(name: str, told: Any, hint: Any, kind: str) -> Any:
     if NoneType in args:
         return None if told is None else _value(name, told, args[0], kind)
     if dataclasses.is_dataclass(hint):
-        return saved_plan(hint, told, kind)
+        return saved_plan(cast(type[Any], hint), told, kind)
     if origin is tuple:
         insist(
             isinstance(told, list) and len(told) == len(args), f"{name} must be {len(args)} numbers, got {told!s:.80}"

@@ -189,3 +189,13 @@ def test_what_is_no_set(images, material, tmp_path):
         Imported(tmp_path, "pixels")
     with pytest.raises(InvalidValueError, match="come together"):
         Imported(tmp_path, "normalised", (0.5,), ())
+
+
+def test_files_that_change_are_another_set(tmp_path):
+    torch.save(torch.zeros(2), tmp_path / "images.pt")
+    before = Imported(tmp_path)
+    first = before.content
+    torch.save(torch.ones(3), tmp_path / "images.pt")
+    assert Imported(tmp_path).content != first
+    assert Imported(tmp_path).spec == before.spec
+    assert Imported(tmp_path / "nowhere").content == ""

@@ -79,9 +79,13 @@ def test_what_does_not_fit(footage, tokens, folder, tmp_path):
         PRIOR.task(footage, seed=0)
     arrays, about = load_model(folder)
     tokens.save(tmp_path / "tokens", {})
+    inner = about["plan"]["conditioner"]
     for change in ({"kind": "vqvae"}, {"plan": {**about["plan"], "width": 13}}, {"plan": {**about["plan"], "odd": 1}},
                    {"plan": {**about["plan"], "codes": 8}}, {"plan": {**about["plan"], "conditioner": None}},
-                   {"plan": {**about["plan"], "layers": 2}}):  # fmt: skip
+                   {"plan": {**about["plan"], "layers": 2}}, {"plan": {**about["plan"], "layers": 10**7}},
+                   {"plan": {**about["plan"], "dropout": "0"}}, {"plan": {**about["plan"], "conditioner": {"dim": 6}}},
+                   {"plan": {**about["plan"], "conditioner": {**inner, "layers": [1, 1, 1, 10**7]}}},
+                   {"plan": {**about["plan"], "attention": ["full"]}}):  # fmt: skip
         save_model(tmp_path, arrays, {**about, **change})
         with pytest.raises(RejectedFileError):
             load_prior(tmp_path)
@@ -118,6 +122,8 @@ class TestAsDenseEncoder:
             logits = net(tokens.net.codebook.embeddings[known], first_frames(footage.learn[:2])[:, :, None])
         flat = logits.movedim(-1, 2).flatten(1, 2).numpy()
         np.testing.assert_allclose(made["logits"], flat, rtol=1e-3, atol=1e-4)
+        with pytest.raises(InvalidValueError, match="clip must be real or sampled for a prior over codes of changes"):
+            build(f"videogpt-prior/path='{folder}',frames=4").features(footage.learn[:1], AT[:1])
         drawn = build(f"videogpt-prior/path='{folder}',frames=4,clip=sampled,maps=[hidden1]")
         assert drawn.features(footage.learn[:1], AT[:1])["hidden1"].shape == (1, 12, 4, 4)
 

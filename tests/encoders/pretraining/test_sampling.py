@@ -1,8 +1,11 @@
 """Drawn clips: by the seed, as the nets say, refused where they cannot; and how they are scored."""
 
+import shutil
+
 import numpy as np
 import pytest
 
+from lightmeter.assets.saving import load_model, save_model
 from lightmeter.encoders.dense_future import save_future_codes
 from lightmeter.encoders.pretraining.sample_scores import (
     clip_features,
@@ -51,6 +54,16 @@ def test_what_cannot_draw(made, model, tokens, footage, tmp_path):
     save_future_codes(tmp_path, task.net, {}, whole=False)
     with pytest.raises(InvalidValueError, match="the frame encoder alone"):
         load_sampler(tmp_path)
+
+
+def test_a_plan_that_cannot_be_is_refused_before_it_is_built(models, tmp_path):
+    for name in ("future", "prior"):
+        arrays, about = load_model(models[name])
+        shutil.copytree(models[name] / "tokens", tmp_path / name / "tokens")
+        for change in ({"layers": 10**6}, {"layers": 2}, {"layers": True}, {"heads": "2"}, {"width": 10**30}):
+            save_model(tmp_path / name, arrays, about | {"plan": about["plan"] | change})
+            with pytest.raises(RejectedFileError):
+                load_sampler(tmp_path / name)
 
 
 class TestScores:

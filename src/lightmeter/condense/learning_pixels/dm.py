@@ -39,7 +39,7 @@ class Dm(Spelled):
     lr, momentum: of SGD on standardised pixels · changes: of `scoring.siamese.CHANGES`, [] for none
 
     Cost: steps · classes · (batch + 3 · per_class) runs of the network a picture.
-    Memory: the network's maps of classes · batch pictures.
+    Memory: the network's maps of all made pictures.
     Source: Zhao and Bilen, "Dataset condensation with distribution matching", WACV 2023, arXiv:2110.04181.
     """
 
@@ -120,14 +120,13 @@ class _Means:
 
         net = random_net(self.images, self.how.width, (self.batches.seed, number))
         net = net.to(pixels.device).requires_grad_(False)
-        pairs = []
+        means, changed = [], []
         for at, label in enumerate(self.batches.rows):
             real = normalised(self.images.images[self.batches.at(label, number)], str(pixels.device))
             made = pixels[at * self.per_class : (at + 1) * self.per_class]
-            pairs.append(changed_alike(real, made, self.how.changes, (self.batches.seed, number, label)))
-        with torch.no_grad():
-            real_rows = _features(net, torch.cat([real for real, _ in pairs]))
-        made_rows = _features(net, torch.cat([made for _, made in pairs]))
-        real_parts = real_rows.split([len(real) for real, _ in pairs])
-        apart = [means_apart(*both) for both in zip(real_parts, made_rows.split(self.per_class), strict=True)]
-        return torch.stack(apart).sum()
+            real, made = changed_alike(real, made, self.how.changes, (self.batches.seed, number, label))
+            with torch.no_grad():
+                means.append(_features(net, real).mean(dim=0, keepdim=True))
+            changed.append(made)
+        rows = _features(net, torch.cat(changed)).split(self.per_class)
+        return torch.stack([means_apart(*both) for both in zip(means, rows, strict=True)]).sum()

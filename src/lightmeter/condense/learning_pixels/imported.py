@@ -15,6 +15,7 @@ from lightmeter.condense.image_set import ImageSet
 from lightmeter.condense.learning_pixels.pixels import shares
 from lightmeter.condense.picture_stage import squared
 from lightmeter.condense.protocol import Condensed, Material
+from lightmeter.encoders.by_path import content_sha256
 from lightmeter.errors import InvalidValueError, RejectedFileError, nearest
 from lightmeter.library.scan import scan
 from lightmeter.media.images import read_image
@@ -61,6 +62,11 @@ class Imported(Spelled):
     def makes(self) -> bool:
         """Pictures may be made; where they come from is not known."""
         return True
+
+    @property
+    def content(self) -> str:
+        """sha256 of what lies at the path, "" for nothing: the spec stays the same where the files change."""
+        return content_sha256(self.path) if self.path.exists() else ""
 
     def condense(self, material: Material, per_class: int, *, seed: int) -> Condensed:
         """What lies at the path, class after class; the seed changes nothing."""

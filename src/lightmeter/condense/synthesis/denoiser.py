@@ -63,13 +63,14 @@ class SmallDenoiser:
 
     def build(self, sample_size: int) -> Any:
         """The denoiser, weights drawn at random."""
-        below = len(self.channels) - 1
+        below = max(1, len(self.channels) - 1)  # texts are read at all levels but the finest, where most of the time goes
+        plain = len(self.channels) - below
         return need("diffusers", "video").UNet2DConditionModel(
             sample_size=sample_size,
             in_channels=LATENT_CHANNELS,
             out_channels=LATENT_CHANNELS,
-            down_block_types=("CrossAttnDownBlock2D",) * below + ("DownBlock2D",),
-            up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * below,
+            down_block_types=("DownBlock2D",) * plain + ("CrossAttnDownBlock2D",) * below,
+            up_block_types=("CrossAttnUpBlock2D",) * below + ("UpBlock2D",) * plain,
             block_out_channels=self.channels,
             layers_per_block=1,
             cross_attention_dim=self.text,

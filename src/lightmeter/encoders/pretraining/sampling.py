@@ -69,7 +69,8 @@ class PriorSampler:
         from lightmeter.nets.dense_videogpt import sampling_macs
 
         plan = self.net.plan
-        return sampling_macs(plan) + plan.conditioner.macs(*plan.frames[1:], flat=True) + _shown_macs(self.tokens)
+        seen = int(plan.conditioner.macs(*plan.frames[1:], flat=True))
+        return sampling_macs(plan) + seen + _shown_macs(self.tokens)
 
     def clips(self, first: Array, *, seed: int = 0, tell: Tell | None = None) -> Array:
         """uint8 [B, H, W, 3] → uint8 [B, T, H, W, 3]"""

@@ -80,7 +80,7 @@ class Tokenizer:
         from lightmeter.nets.vqvae import VqVae, VqVaePlan
 
         of: Any = about.get("of")
-        if about.get("kind") != KIND or not isinstance(of, str) or of not in get_args(Of):
+        if about.get("kind") != KIND or of not in get_args(Of):
             raise RejectedFileError("damaged", f"a tokenizer must be of {KIND}, got {str(about)[:80]}")
         sizes = saved_plan(VqVaePlan, about.get("plan"), KIND)
         blocks = {f"{half}.res_stack.{{}}.block.0.weight": sizes.layers for half in ("encoder", "decoder")}
