@@ -68,7 +68,7 @@ def test_the_seeds_rows_read_as_the_specification_says():
         "light-conv", "linear-global", "light-conv", "mask-unet", "linear-dual", "fc-conv", "attention-conv",
         "attention-conv", "mask-unet",
     ]  # fmt: skip
-    assert "fine_tune=1" in rows[names[7]].training
+    assert "fine_tune=0.1" in rows[names[7]].training
     assert "fine_tune" not in rows[names[6]].training
 
 

@@ -33,7 +33,7 @@ SINGLE = (
     LITE,
 )  # fmt: skip
 _HELD_OUT = 0.05
-_LOOKED_AT = 8
+_LOOKED_AT = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +157,12 @@ class Encoders:
 
     def told(self) -> dict[str, dict[str, Any]]:
         """What is told of every net that was pretrained: recipe, figures, price, diagnostics on held-out windows."""
-        wanted = ("pretraining", "figures", "cost", "macs", "diagnostics", "samples")
+        wanted = ("pretraining", "figures", "cost", "macs", "samples")
         made = {}
         for name, each in self.trained.items():
             made[name] = {key: each.about[key] for key in wanted if key in each.about}
-            if "diagnostics" not in made[name]:
-                clips = each.task.footage.held_out
-                made[name]["diagnostics"] = each.task.diagnosed(first_windows(each.task.cut, clips, _LOOKED_AT))
+            clips = each.task.footage.held_out
+            made[name]["diagnostics"] = each.task.diagnosed(first_windows(each.task.cut, clips, _LOOKED_AT))
         return made
 
 

@@ -94,8 +94,8 @@ def _labels(result: BairResult, path: Path) -> list[Path]:
     every = len(result.whole.parts["train"])
     curves, bands = {}, {}
     for label in dict.fromkeys(each.row.label for each in result.of(LABELS)):
-        points = [(each.row.labels, each) for each in result.of(LABELS) if each.row.label == label and each.ran]
-        points += [(every, each) for each in result.of(AIMS) if each.row.label == label and each.ran]
+        own = [each for each in result.of(LABELS) if each.row.label == label and each.ran]
+        points = [(each.row.labels or every, each) for each in own]
         if len(points) < 2:
             continue
         found = [interval(result, each) for _, each in points]

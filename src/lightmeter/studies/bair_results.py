@@ -59,7 +59,11 @@ def bair_text(result: BairResult) -> str:
     lines += ["", *_seed_lines(result)]
     lines += ["", "Losses × optimisers, IoU, rate in brackets; one seed", _two_ways(result, LOSSES, rates=True)]
     lines += ["", "Encoders × heads, IoU; one seed", _two_ways(result, GRID)]
-    lines += ["", f"Label efficiency, IoU; {_seeds(result, LABELS)}", _two_ways(result, LABELS)]
+    lines += [
+        "",
+        f"Label efficiency, IoU, frames mirrored and moved; {_seeds(result, LABELS)}",
+        _two_ways(result, LABELS),
+    ]
     lines += ["", "Other tasks: masks by FC + conv, depth and flow by a linear layer a cell; one seed", _tasks(result)]
     lines += ["", f"Other scenes: IoU on test and on the shifted family; {_seeds(result, SHIFT)}"]
     lines += [_two_ways(result, SHIFT), "", *_diagnostic_lines(result), ""]
@@ -139,10 +143,6 @@ def _two_ways(result: BairResult, block: str, *, rates: bool = False) -> str:
     for each in result.of(block):
         line = made.setdefault(each.row.label, {"row": each.row.label})
         line[each.row.column] = _iou(each) + (f" ({_rate(each.row.training)})" if rates and each.ran else "")
-    if block == LABELS:
-        for each in result.of(AIMS):
-            if each.row.label in made:
-                made[each.row.label]["all"] = _iou(each)
     return table(list(made.values()), width=48)
 
 

@@ -135,6 +135,8 @@ RATE = {"linear-patch": 0.01, "linear-dual": 0.3, "linear-global": 0.001, "mask-
 TUNED_RATE = 0.002
 """Of a head and the encoder below it, which learns at the same rate; chosen, with its steps, by IoU on the
 validation frames among three choices."""
+CHANGED = "flip=true,shift_px=4,copies=4"
+"""How frames are changed where labels are few: mirrored, moved by up to 4 pixels."""
 UNET, BEST, BEST_RAW, BEST_PIXELS = "U-Net from scratch", "frozen", "untrained", "pixels"
 BEST_TUNED, BEST_OWN, BEST_IMAGE = "fine-tuned", "frozen, own clips", "frozen, own pictures"
 BEST_LITE = "frozen, ImageNet's names"
@@ -170,7 +172,8 @@ def seed_rows(sizes: Sizes) -> list[Row]:
         return Row(SEED, label, encoder, head, seeds=count, printed="" if reading else names[at - 1], **told)  # type: ignore[arg-type]
 
     def tuned(head: str) -> str:
-        return sizes.training(rate(head), fine_tune=1.0)
+        """The encoder at a tenth of the rate: at the whole, four of five seeds fell apart."""
+        return sizes.training(rate(head), fine_tune=0.1, steps=sizes.grid_steps)
 
     return [
         row(1, TOKENS, heads.light, control="noise"),
@@ -220,12 +223,15 @@ def aim_rows(sizes: Sizes, *, yours: bool = False) -> list[Row]:
 
 
 def label_rows(sizes: Sizes) -> list[Row]:
-    """Label efficiency: fewer labels, the same number of steps."""
+    """Label efficiency: fewer labels, the same number of steps, four changed copies of each frame for every row."""
     chosen = [each for each in aim_rows(sizes) if each.label in (BEST, BEST_RAW, BEST_PIXELS, UNET)]
     return [
-        replace(row, block=LABELS, seeds=sizes.few if count == sizes.low else 1, labels=count, column=f"{count}")
-        for row, count in product(chosen, sizes.labels)
-    ]
+        replace(
+            row, block=LABELS, seeds=sizes.few if count == sizes.low else 1, labels=count, column=f"{count or 'all'}",
+            training=f"{row.training},{CHANGED}",
+        )
+        for row, count in product(chosen, (*sizes.labels, 0))
+    ]  # fmt: skip
 
 
 def task_rows(sizes: Sizes, singles: tuple[str, ...]) -> list[Row]:

@@ -63,7 +63,7 @@ class SmallDenoiser:
 
     def build(self, sample_size: int) -> Any:
         """The denoiser, weights drawn at random."""
-        below = max(1, len(self.channels) - 1)  # texts are read at all levels but the finest, where most of the time goes
+        below = max(1, len(self.channels) - 1)  # texts are read at all levels but the finest, the dearest
         plain = len(self.channels) - below
         return need("diffusers", "video").UNet2DConditionModel(
             sample_size=sample_size,
