@@ -63,7 +63,9 @@ def main(out: Path) -> None:
     print(table(rows, ["method", "per_class", "accuracy", "deviation", "cpu_s"]))
     notes = {"protocol": PROTOCOL, "seeds": list(SEEDS), "data": data.said, "load": os.getloadavg()[0]}
     question = "What is gained where pictures are cut together or learnt, and for how many CPU-seconds?"
-    print(write_results(out, Record("condense-learning", question, rows, seed=0, data_hash=data.data_hash, notes=notes)))
+    print(
+        write_results(out, Record("condense-learning", question, rows, seed=0, data_hash=data.data_hash, notes=notes))
+    )
 
 
 if __name__ == "__main__":
