@@ -29,7 +29,7 @@ from lightmeter.report.text import table
 from lightmeter.studies.distill_data import digits
 
 PROTOCOL, SEEDS = "quick/flip=false", (0, 1, 2)
-METHODS = ("random", "herding", "rded", "dm", "idc", "idc/factor=2", "sre2l")
+METHODS = ("random-rows", "herding", "rded", "dm", "idc", "idc/factor=2", "sre2l")
 
 
 def row_of(bench: Workbench, test: ImageSet, method: str, per_class: int) -> dict:

@@ -24,7 +24,7 @@ from lightmeter.errors import LightmeterError
 from lightmeter.meter.trials import Frontier, Trial
 from lightmeter.parts import build
 
-METHODS = ("random", "k-medoid/features=pixels", "centroid")
+METHODS = ("random-rows", "k-medoid/features=pixels", "centroid")
 PROTOCOL, PER_CLASS = "quick/steps=200,flip=false", 1
 
 

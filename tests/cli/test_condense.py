@@ -61,7 +61,7 @@ def test_json_is_one_object(pictures, tmp_path):
     [told] = map(json.loads, done.stdout.splitlines())
     assert (told["schema"], told["per_class"], told["pictures"]) == ("lightmeter.condense/1", 2, 4)
     assert told["source"]["findings"] == {"broken": 1}
-    assert {each["method"].partition("/")[0] for each in told["trials"]} == {"random", "k-medoid"}
+    assert {each["method"].partition("/")[0] for each in told["trials"]} == {"random-rows", "k-medoid"}
     assert told["cost"]["cpu_s"] > 0
     assert done.stderr == ""
     assert (tmp_path / "work").is_dir(), "what the user named stays"

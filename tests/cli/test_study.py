@@ -180,7 +180,7 @@ def test_data_without_a_gallery_are_refused(tmp_path, inside):
 
 def test_help_lists_the_studies():
     assert "caltech" in run("--help").stdout
-    assert "{caltech|faces|ann|yt8m|bair|toy}" in run("--help").stdout.replace("\n", "").replace("  ", "")
+    assert "{caltech|faces|ann|yt8m|bair|distill|toy}" in run("--help").stdout.replace("\n", "").replace("  ", "")
 
 
 def test_says_what_is_wrong(tmp_path):
@@ -188,7 +188,7 @@ def test_says_what_is_wrong(tmp_path):
     assert run("toy", "--data", tmp_path / "none").exit_code == 2
     done = run("toys")
     assert done.exit_code == 2
-    assert "'toys' is not one of 'caltech', 'faces', 'ann', 'yt8m', 'bair', 'toy'" in done.stderr
+    assert "'toys' is not one of 'caltech', 'faces', 'ann', 'yt8m', 'bair', 'distill', 'toy'" in done.stderr
     done = run("toy", "--scale", "paper")
     assert isinstance(done.exception, InvalidValueError)
     assert "--scale paper needs --data" in str(done.exception)

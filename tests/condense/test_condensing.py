@@ -67,7 +67,7 @@ def test_out_holds_the_set_and_all_about_it(produced, folder):
     assert told["method"].startswith("herding/")
     assert (told["source"]["pictures"], told["source"]["findings"]) == (160, {"broken": 1, "duplicate": 1})
     assert told["source"]["learnt_from"] + told["source"]["held_out"] == 160
-    assert [each["method"].partition("/")[0] for each in told["trials"]] == ["random", "herding"]
+    assert [each["method"].partition("/")[0] for each in told["trials"]] == ["random-rows", "herding"]
     assert told["models"][0]["what"] == "teacher"
     for each in told["images"]:
         with Pillow.open(out / each["file"]) as kept, Pillow.open(folder / each["source"]) as real:
@@ -138,12 +138,12 @@ def test_the_fewest_pictures_that_reach_a_bar(tmp_path):
     below = [each for each in made.attempts if each.name == "herding" and each.per_class < made.kept.per_class]
     assert all(each.accuracy(made.split.choosing) < 0.5 for each in below)
     assert made.kept.accuracy(made.split.choosing) >= 0.5
-    assert heard[:2] == [(0, 8, "teacher"), (0, 8, "random × 1")], "budgets 1, 2, 5 and 10"
+    assert heard[:2] == [(0, 8, "teacher"), (0, 8, "random-rows × 1")], "budgets 1, 2, 5 and 10"
     assert len(made.reported) < len(made.split.held), "what is told was not chosen by"
 
 
 def test_a_bar_that_nothing_reaches_names_the_best(tmp_path):
-    options = CondenseOptions(2, "random", at_least=Bar(1.0), **QUICK)
+    options = CondenseOptions(2, "random-rows", at_least=Bar(1.0), **QUICK)
     with pytest.raises(
         InvalidValueError, match=r"at_least must be 0\.\d+ or less, got 1 \(1\.000\): the best there is"
     ):
@@ -163,15 +163,15 @@ ROWS = np.arange(400)
 
 @pytest.mark.parametrize(("share", "kept"), [(0.9, "vlcp"), (0.705, "herding"), (0.5, "herding")])
 def test_made_pictures_must_be_clearly_better(share, kept):
-    tried = [attempt("random", 0.6), attempt("herding", 0.7), attempt("vlcp", share, makes=True)]
+    tried = [attempt("random-rows", 0.6), attempt("herding", 0.7), attempt("vlcp", share, makes=True)]
     best, why = chosen(tried, ROWS, CondenseOptions())
     assert best.name == kept
     assert ("coreset" in why) == (share > 0.7)
 
 
 def test_the_best_that_costs_little_enough():
-    tried = [attempt("random", 0.6, cpu_s=0.1), attempt("herding", 0.7, cpu_s=5.0)]
-    assert chosen(tried, ROWS, CondenseOptions(within_s=1.0))[0].name == "random"
+    tried = [attempt("random-rows", 0.6, cpu_s=0.1), attempt("herding", 0.7, cpu_s=5.0)]
+    assert chosen(tried, ROWS, CondenseOptions(within_s=1.0))[0].name == "random-rows"
     with pytest.raises(InvalidValueError, match=r"within must be 0\.1 CPU-seconds or more, got 0\.01"):
         chosen(tried, ROWS, CondenseOptions(within_s=0.01))
 
@@ -191,7 +191,7 @@ def test_a_plan_says_what_would_be_done_and_leaves_nothing(folder, tmp_path, mon
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     look, methods, plan = planned(folder, CondenseOptions(5, "herding", **QUICK), size=8)
     assert (look.files, look.classes, look.largest, look.side) == (162, 4, 42, 8)
-    assert [each.partition("/")[0] for each in methods.specs] == ["random", "herding"]
+    assert [each.partition("/")[0] for each in methods.specs] == ["random-rows", "herding"]
     assert list(plan.phases) == ["read", "learn once", "make sets", "score", "report"]
     assert plan.memory_bytes > 100_000_000
     assert "in all: about" in plan.text()
@@ -226,7 +226,9 @@ def test_a_folder_that_is_no_set_leaves_nothing_behind(tmp_path):
     (tmp_path / "set" / "cat").mkdir(parents=True)
     Pillow.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "set" / "cat" / "a.png")
     with pytest.raises(InvalidValueError, match="two folders of pictures or more"):
-        condense(tmp_path / "set", tmp_path / "out", CondenseOptions(2, "random", **QUICK), Running(engine=Inline()))
+        condense(
+            tmp_path / "set", tmp_path / "out", CondenseOptions(2, "random-rows", **QUICK), Running(engine=Inline())
+        )
     assert [each.name for each in tmp_path.iterdir()] == ["set"]
 
 
@@ -242,7 +244,7 @@ def test_the_page_of_docs_runs(tmp_path, monkeypatch):
 
 def test_out_is_no_class_of_the_folder(folder):
     with pytest.raises(InvalidValueError, match="OUT must lie outside of FOLDER"):
-        condense(folder, folder / "small", CondenseOptions(2, "random", **QUICK), Running(engine=Inline()))
+        condense(folder, folder / "small", CondenseOptions(2, "random-rows", **QUICK), Running(engine=Inline()))
     assert not (folder / "small").exists()
 
 
@@ -250,4 +252,4 @@ def test_a_stranger_in_the_work_folder_is_not_touched(folder, tmp_path):
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "thesis.txt").write_text("dear")
     with pytest.raises(InvalidValueError, match=r"thesis\.txt"):
-        condense(folder, tmp_path / "out", CondenseOptions(2, "random", **QUICK), Running(work=tmp_path / "work"))
+        condense(folder, tmp_path / "out", CondenseOptions(2, "random-rows", **QUICK), Running(work=tmp_path / "work"))

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from lightmeter.condense.scoring import Scored
 
 VERSION = 1
-AUTO = ("random", "herding", "k-medoid", "k-center", "lowest-loss", "centroid", "vlcp")
+AUTO = ("random-rows", "herding", "k-medoid", "k-center", "lowest-loss", "centroid", "vlcp")
 """What `auto` tries, the baseline first."""
-BASELINE = "random"
+BASELINE = "random-rows"
 TRIALS = "trials"
 THOROUGH, ROUGH = ("quick", 3), ("quick/steps=50", 1)
 """Protocol and seeds where methods are compared, and where one is asked for."""

@@ -193,7 +193,7 @@ def _asks_teacher(method: Condenser) -> bool:
 
 
 def _is_random(method: Condenser) -> bool:
-    return method.spec.partition("/")[0] == "random"
+    return method.spec.partition("/")[0] == "random-rows"
 
 
 def _draws(methods: Sequence[Condenser]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 CONDENSERS: dict[str, str] = {
-    "random": "lightmeter.condense.selecting.random_rows:Random",
+    "random-rows": "lightmeter.condense.selecting.random_rows:Random",
     "herding": "lightmeter.condense.selecting.herding:Herding",
     "k-center": "lightmeter.condense.selecting.k_center:KCenter",
     "k-medoid": "lightmeter.condense.selecting.k_medoid:KMedoid",

@@ -39,7 +39,7 @@ SIZES: dict[Scale, Sizes] = {
         seeds=2,
         few=2,
         methods={
-            RANDOM: "random", HERDING: "herding", "k-medoid": "k-medoid", "mean pictures": "centroid",
+            RANDOM: "random-rows", HERDING: "herding", "k-medoid": "k-medoid", "mean pictures": "centroid",
             OURS: "vlcp/steps=10",
         },
         settings=False,

@@ -76,7 +76,7 @@ class Sizes:
 
 
 SELECTED = {
-    RANDOM: "random",
+    RANDOM: "random-rows",
     HERDING: "herding",
     "herding of pixels": "herding/features=pixels",
     "k-medoid": "k-medoid",
@@ -166,7 +166,7 @@ def soft_rows(sizes: Sizes, data: str) -> list[Row]:
 def preset_rows(preset: Preset) -> tuple[Row, ...]:
     """A data set of the seed: its protocol, its networks, its budgets; three diffusion models where one is tuned."""
     methods = {
-        RANDOM: ("random", "own"), HERDING: ("herding", "own"), "IDC-1": ("idc/factor=1", "own"),
+        RANDOM: ("random-rows", "own"), HERDING: ("herding", "own"), "IDC-1": ("idc/factor=1", "own"),
         "Minimax": ("minimax", "own"), "D4M": (preset.d4m.spec, "stock"), "RDED": ("rded", "own"),
         "SRe2L": ("sre2l", "own"), "Ours": (preset.vlcp.spec, "tuned"),
     }  # fmt: skip
