@@ -71,7 +71,7 @@ def test_a_plan_and_a_dry_run_make_nothing(pictures, tmp_path):
     out = tmp_path / "out"
     dry = run(pictures, "--out", out, *FEW, "--dry-run")
     assert "would read 40 files of 2 classes\n" in dry.stdout
-    assert "would try random, k-medoid/features=pixels" in dry.stdout
+    assert "would try random-rows, k-medoid/features=pixels" in dry.stdout
     planned = run(pictures, "--out", out, *FEW, "--plan", "--size", "8", "--json")
     [told] = map(json.loads, planned.stdout.splitlines())
     assert (told["side"], told["budgets"], told["seeds"]) == (8, [2], 1)
