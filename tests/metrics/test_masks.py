@@ -141,6 +141,15 @@ def test_intervals_hold_the_value_and_pairs_are_narrower():
     assert less["iou"].high - less["iou"].low < own["iou"].high - own["iou"].low
 
 
+def test_one_group_says_nothing_of_others():
+    logits, masks = random_masks(8)
+    both = [MaskScores().update(each, masks) for each in (logits, -logits)]
+    made = compared_masks(both, rounds=50, groups=np.zeros(6, np.int64))
+    assert (made[0][0]["iou"].low, made[0][0]["iou"].high) == (0.0, 1.0)
+    assert (made[1][1]["iou"].low, made[1][1]["iou"].high) == (-1.0, 1.0)
+    assert not made[1][1]["iou"].clear
+
+
 def test_groups_are_drawn_together():
     masks = np.zeros((20, 4, 4), np.uint8)
     masks[:, :2] = 1

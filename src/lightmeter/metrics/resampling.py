@@ -29,7 +29,8 @@ def compared_rows(
     systems: float [N, C] each, a row a picture, of the same pictures in the same order
     ranges: names of the M qualities, in order, and what each can be: intervals are cut to it
     groups: int [N], None: each picture for itself.  Pictures of one scene are drawn together, else intervals are too
-    short.  Every round draws the same for all systems.  Intervals are as in `metrics.bootstrap`.
+    short.  Every round draws the same for all systems.  Intervals are as in `metrics.bootstrap`; of one group, or one
+    picture, they are all that a quality can be: nothing is known of others.
     Cost: a product of [rounds, N] and [N, C] for each system.
     Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapters 10 and 13.
     """
@@ -45,6 +46,7 @@ def compared_rows(
     weights = np.array(list(drawn_weights(len(systems[0]), rounds, seed, groups)), np.float64)
     whole = [qualities(each.sum(axis=0, dtype=np.float64)) for each in systems]
     drawn = [qualities(weights @ each.astype(np.float64)) for each in systems]
+    alone = len(systems[0]) < 2 if groups is None else len(np.unique(groups)) < 2
     made = []
     for at in range(len(systems)):
         own = {
@@ -57,8 +59,15 @@ def compared_rows(
             )
             for m, (name, of) in enumerate(ranges.items())
         }
+        if alone:
+            own = {name: _unknown(own[name].value, of) for name, of in ranges.items()}
+            less = {name: _unknown(less[name].value, difference_range(of)) for name, of in ranges.items()}
         made.append((own, less if at else {}))
     return made
+
+
+def _unknown(value: float, within: Range) -> Interval:
+    return Interval(value, *within, float("nan"), 0)
 
 
 def shares(sums: Array, counts: Array) -> Array:

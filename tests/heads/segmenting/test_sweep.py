@@ -107,6 +107,9 @@ def test_seeds_are_averaged(sets):
 def test_refusals(sets, train, tmp_path):
     with pytest.raises(InvalidValueError, match="options must be of deep-conv or of its training, got depth"):
         run_sweep(*sets, HEAD, Sweep({"depth": [1]}), training=FEW)
+    for wrong in ({"lr": [0.01, "abc"]}, {"steps": [2.5]}):
+        with pytest.raises(InvalidValueError, match=r"lr must|kind|steps"):
+            run_sweep(*sets, HEAD, Sweep(wrong), training=FEW)
     with pytest.raises(InvalidValueError, match="how must be grid, random or halving"):
         Sweep({"lr": [1]}, how="best")
     with pytest.raises(InvalidValueError, match="options must name one at least"):

@@ -258,8 +258,16 @@ def _applied(head: MaskHead, training: MaskTraining, choice: Mapping[str, Any]) 
             f"options must be of {head.spec.partition('/')[0]} or of its training, got {unknown[0]}: there is "
             f"{', '.join(sorted(of_head | of_training))}"
         )
-    changed_training = dataclasses.replace(training, **{name: choice[name] for name in choice if name in of_training})
-    changed_head = dataclasses.replace(  # type: ignore[type-var]
-        head, **{name: choice[name] for name in choice if name not in of_training}
-    )
-    return build(changed_head.spec, "mask-head"), changed_training
+    told = ", ".join(f"{name}={value}" for name, value in choice.items())
+    try:
+        changed_training = dataclasses.replace(
+            training, **{name: choice[name] for name in choice if name in of_training}
+        )
+        changed_head = dataclasses.replace(  # type: ignore[type-var]
+            head, **{name: choice[name] for name in choice if name not in of_training}
+        )
+        return build(changed_head.spec, "mask-head"), build(changed_training.spec, "mask-training")
+    except TypeError as error:
+        raise InvalidValueError(
+            f"values to try must be of their option's kind, got {told}: numbers for numbers"
+        ) from error
